@@ -1,0 +1,147 @@
+"""An artifact loaded and warmed on a device: what the worker calls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from model.artifact import Artifact, read_artifact
+from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams
+from model.errors import ModelFileError
+
+SINGLE_THREAD_CELLS = 256
+"""Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
+
+WARM_ROUNDS = 3
+"""TorchScript profiles its first run, compiles on the second and is steady from the third on."""
+
+
+class DeviceEncoder:
+    """Implements `model.contract.Encoder` on a CPU or a CUDA device.
+
+    Args:
+        artifact: what to load.
+        device: where to.
+        threads: of one product on a CPU.
+    """
+
+    def __init__(self, artifact: Artifact, device: torch.device, threads: int = 1) -> None:
+        self.spec: EncoderSpec = artifact.spec
+        self.sha256 = artifact.sha256
+        self.device = device
+        self.threads = threads
+        self._module = artifact.module(device)
+
+    @classmethod
+    def load(cls, path: Path, *, device: str = "auto", threads: int = 0, max_batch_cells: int = 1024) -> Self:
+        """Read an artifact, put it on the device and warm it for batches up to `max_batch_cells`.
+
+        Args:
+            path: the `encoder.pt`.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            threads: of one product of a large batch on a CPU; 0: as many as there are cores for this process.
+            max_batch_cells: largest batch that `encode` will be given.
+
+        Raises:
+            ModelFileError: the artifact is damaged, or the device is not there.
+        """
+        encoder = cls(read_artifact(path), resolve_device(device), threads or available_cores())
+        encoder.warm(max_batch_cells)
+        return encoder
+
+    def encode(self, cells: CellBatch) -> LatentParams:
+        """The posterior of each cell, in order.
+
+        Args:
+            cells: checked and aligned by the caller.
+
+        Raises:
+            DeviceLost: the device failed for good.
+        """
+        arrays = (cells.indptr, cells.indices, cells.counts, cells.proteins, cells.continuous, cells.codes)
+        try:
+            # Per calling thread, and cheap: under a microsecond.
+            torch.set_num_threads(self.threads if cells.n_cells >= SINGLE_THREAD_CELLS else 1)
+            with torch.inference_mode():
+                inputs = [torch.from_numpy(array).to(self.device, non_blocking=True) for array in arrays]
+                qz_mean, qz_variance, ql_mean, ql_variance = (output.cpu().numpy() for output in self._module(*inputs))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # After a kernel fault CUDA answers every later call with the same error.
+            if self.device.type == "cuda" and "CUDA error" in str(error):
+                raise DeviceLost(f"{self.device} failed") from error
+            raise
+        return LatentParams(qz_mean, qz_variance, ql_mean, ql_variance)
+
+    def warm(self, max_batch_cells: int) -> None:
+        """Run every batch size class often enough that no caller meets a compiling module."""
+        sizes = {size for size in (1, 16, 64, 256) if size < max_batch_cells} | {max_batch_cells}
+        for size in sorted(sizes):
+            cells = example_cells(self.spec, size)
+            for _ in range(WARM_ROUNDS):
+                self.encode(cells)
+
+
+def available_cores() -> int:
+    """Cores this process may use: its affinity, and in a container its CPU quota (cgroup v2)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a setting.
+
+    Args:
+        name: `auto` (the first CUDA device where there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ModelFileError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    index = name.removeprefix("cuda:") if name != "cuda" else "0"
+    if not name.startswith("cuda") or not index.isdecimal():
+        raise ModelFileError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    if int(index) >= torch.cuda.device_count():
+        raise ModelFileError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", int(index))
+
+
+def example_cells(spec: EncoderSpec, n_cells: int, seed: int = 0) -> CellBatch:
+    """Made-up cells with every category and a wide range of depths, for warming and for the self-check at export.
+
+    Args:
+        spec: of the encoder they are for.
+        n_cells: how many.
+        seed: of the generator.
+    """
+    rng = np.random.default_rng(seed)
+    n_genes, n_proteins = len(spec.genes), len(spec.proteins)
+    share = rng.choice([0.02, 0.1, 0.4], size=(n_cells, 1))
+    counts = rng.poisson(rng.gamma(0.5, 8.0, size=(n_cells, n_genes))) * (rng.random((n_cells, n_genes)) < share)
+    # One cell without a single count: a division by its mean must not fail.
+    counts[: n_cells // 16] = 0
+    rows, columns = np.nonzero(counts)
+    indptr = np.zeros(n_cells + 1, dtype=np.int32)
+    np.cumsum(np.bincount(rows, minlength=n_cells), out=indptr[1:])
+    cards = [len(field.categories) for field in spec.categorical_inputs]
+    codes = [np.arange(n_cells) // max(1, i) % card for i, card in enumerate(cards, start=1)]
+    return CellBatch(
+        indptr=indptr,
+        indices=columns.astype(np.int32),
+        counts=counts[rows, columns].astype(np.float32),
+        proteins=rng.poisson(rng.gamma(0.5, 200.0, size=(n_cells, n_proteins))).astype(np.float32),
+        continuous=rng.normal(size=(n_cells, len(spec.continuous_inputs))).astype(np.float32),
+        codes=np.stack(codes, axis=1).astype(np.int32) if codes else np.zeros((n_cells, 0), dtype=np.int32),
+    )

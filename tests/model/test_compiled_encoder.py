@@ -1,0 +1,145 @@
+"""The compiled encoder equals the eager one, and a cell's bits are its own."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model import torchscript
+from model.artifact import Artifact, read_artifact, write_artifact
+from model.compiled_encoder import compile_encoder
+from model.contract import CellBatch, LatentParams
+from model.device_encoder import DeviceEncoder, example_cells
+from model.export import deviation_from_eager
+from model.scvi_save import SavedModel, read_save
+from tests.saves import SaveRecipe
+
+RECIPES = {
+    "default": SaveRecipe(),
+    "one layer": SaveRecipe(model_kwargs={"n_hidden": 16, "n_layers_encoder": 1}),
+    "three layers": SaveRecipe(model_kwargs={"n_hidden": 16, "n_layers_encoder": 3}),
+    "no batch norm": SaveRecipe(model_kwargs={"n_hidden": 16, "use_batch_norm": "decoder"}),
+    "layer norm only": SaveRecipe(
+        model_kwargs={"n_hidden": 16, "use_batch_norm": "none", "use_layer_norm": "both", "n_layers_encoder": 3}
+    ),
+    "both norms": SaveRecipe(model_kwargs={"n_hidden": 16, "use_layer_norm": "encoder"}),
+    "no batch": SaveRecipe(batches=None, efficiency=None),
+    "one batch": SaveRecipe(batches=["only"], efficiency=None),
+    "covariates": SaveRecipe(
+        categorical={"donor": ["d1", "d2", "d3"], "one": ["x"], "site": ["s1", "s2"]}, continuous=["age", "dose"]
+    ),
+    "covariates not encoded": SaveRecipe(
+        categorical={"donor": ["d1", "d2"]}, continuous=["age"], model_kwargs={"encode_covariates": False}
+    ),
+    "log1p": SaveRecipe(efficiency=None),
+    "no logarithm": SaveRecipe(model_kwargs={"n_hidden": 16, "log_variational": False}),
+    "no logarithm, unscaled": SaveRecipe(model_kwargs={"n_hidden": 16, "log_variational": False}, efficiency=None),
+    "wide and odd": SaveRecipe(model_kwargs={"n_hidden": 150}, latent_distribution="ln", n_latent=1),
+}
+
+
+def compiled(saved: SavedModel, folder: Path) -> DeviceEncoder:
+    path = folder / "encoder.pt"
+    write_artifact(path, torchscript.script(compile_encoder(saved.encoder, saved.spec)), saved.spec)
+    return DeviceEncoder(read_artifact(path), torch.device("cpu"))
+
+
+def same_bits(left: LatentParams, right: LatentParams) -> bool:
+    return all(
+        np.array_equal(getattr(left, field.name).view(np.uint32), getattr(right, field.name).view(np.uint32))
+        for field in dataclasses.fields(LatentParams)
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_equals_the_eager_encoder_in_float64(name: str, tmp_path: Path) -> None:
+    saved = read_save(RECIPES[name].write(tmp_path))
+    encoder = compiled(saved, tmp_path)
+    for output, deviation in deviation_from_eager(encoder, saved.encoder).items():
+        assert deviation < 2e-5, output
+
+
+@pytest.mark.parametrize("change", ["input_transform", "log_variational"])
+def test_the_transform_is_inside(change: str, tmp_path: Path) -> None:
+    saved = read_save(SaveRecipe().write(tmp_path))
+    other = {"input_transform": "log1p", "log_variational": False}[change]
+    changed = dataclasses.replace(saved, spec=dataclasses.replace(saved.spec, **{change: other}))
+    cells = example_cells(saved.spec, 20)
+    before = compiled(saved, tmp_path).encode(cells)
+    after = compiled(changed, tmp_path).encode(cells)
+    assert not np.allclose(before.qz_mean, after.qz_mean, atol=1e-2)
+
+
+@pytest.fixture(scope="module", params=["covariates", "layer norm only"])
+def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DeviceEncoder:
+    folder = tmp_path_factory.mktemp("save")
+    recipe = dataclasses.replace(
+        RECIPES[request.param],
+        genes=[f"g{i}" for i in range(700)],
+        model_kwargs={**RECIPES[request.param].model_kwargs, "n_hidden": 256},
+    )
+    return compiled(read_save(recipe.write(folder)), folder)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cell_has_the_same_bits_alone_in_sevens_and_in_a_crowd(encoder: DeviceEncoder, threads: int) -> None:
+    """DOMAIN 9.13. Threads may not matter either."""
+    cells = example_cells(encoder.spec, 600)
+    before = torch.get_num_threads()
+    crowd = encoder.encode(cells)
+    torch.set_num_threads(threads)
+    try:
+        for size in (1, 7, 16, 257):
+            parts = [
+                encoder.encode(cells.cells(start, min(start + size, 600)))
+                for start in range(0, 600 if size > 1 else 60, size)
+            ]
+            joined = LatentParams.concatenate(parts)
+            assert same_bits(joined, crowd.cells(0, joined.n_cells)), f"slices of {size}"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_cell_has_the_same_bits_at_every_position_of_a_batch(encoder: DeviceEncoder) -> None:
+    cells = example_cells(encoder.spec, 40)
+    alone = encoder.encode(cells.cells(25, 26))
+    for position in range(0, 40, 3):
+        order = [cells.cells(i, i + 1) for i in range(40) if i != 25]
+        order.insert(position, cells.cells(25, 26))
+        assert same_bits(encoder.encode(CellBatch.concatenate(order)).cells(position, position + 1), alone)
+
+
+def test_no_cells_give_no_rows(encoder: DeviceEncoder) -> None:
+    params = encoder.encode(example_cells(encoder.spec, 0))
+    assert params.n_cells == 0
+    assert params.qz_mean.shape == (0, encoder.spec.n_latent)
+
+
+def test_a_cell_without_counts_is_encoded(encoder: DeviceEncoder) -> None:
+    cells = example_cells(encoder.spec, 16)
+    assert cells.indptr[1] == 0
+    params = encoder.encode(cells)
+    assert np.isfinite(params.qz_mean).all()
+
+
+def test_absurd_counts_give_infinity_not_an_error(tmp_path: Path) -> None:
+    content = SaveRecipe(model_kwargs={"n_hidden": 16, "log_variational": False}, efficiency=None).build()
+    content["model_state_dict"]["encoder.z_var_encoder.weight"].fill_(1.0)
+    torch.save(content, tmp_path / "model.pt")
+    encoder = compiled(read_save(tmp_path), tmp_path)
+    cells = example_cells(encoder.spec, 32)
+    huge = dataclasses.replace(cells, proteins=np.full_like(cells.proteins, 1e30))
+    assert np.isinf(encoder.encode(huge).qz_variance).any()
+
+
+def test_the_artifact_is_read_before_it_is_replaced(tmp_path: Path) -> None:
+    artifact: Artifact = read_artifact(_written(tmp_path))
+    (tmp_path / "encoder.pt").write_bytes(b"half")
+    assert DeviceEncoder(artifact, torch.device("cpu")).encode(example_cells(artifact.spec, 3)).n_cells == 3
+
+
+def _written(folder: Path) -> Path:
+    compiled(read_save(SaveRecipe().write(folder)), folder)
+    return folder / "encoder.pt"

@@ -1,0 +1,203 @@
+"""From a save to an artifact in its place, and what `inspect` says of both."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from model import export as export_module
+from model.artifact import read_artifact
+from model.errors import ModelFileError
+from model.export import export_save
+from model.inspection import inspect_path
+from tests.saves import SHARED_SAVES, SaveRecipe, write_save
+
+FULL = SaveRecipe(
+    categorical={"donor": ["d1", "d2"], "flag": [True, False], "level": [1, 2.5]},
+    continuous=["age"],
+    batches=["b2", "b0"],
+)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Path:
+    return FULL.write(tmp_path / "save")
+
+
+def test_an_export_lies_where_the_server_looks(save: Path, tmp_path: Path) -> None:
+    report = export_save(save, name="m", version=3, into=tmp_path / "models")
+    assert report.path == tmp_path / "models" / "m" / "3" / "encoder.pt"
+    assert [path.name for path in (tmp_path / "models" / "m").iterdir()] == ["3"]
+    lines = "\n".join(report.lines())
+    assert "30 genes, 5 proteins, 4 latent dimensions" in lines
+    assert "log_per_batch_efficiency was trained" in lines
+    assert "left inert while reading: tests.saves.Foreign" in lines
+
+
+def test_the_manifest_holds_what_api_2_names(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path / "models").path
+    with zipfile.ZipFile(path) as file:
+        manifest = json.loads(file.read("encoder/extra/manifest.json"))
+    deviation = manifest.pop("deviation_from_eager")
+    assert set(deviation) == {"qz_mean", "qz_variance", "ql_mean", "ql_variance"}
+    assert all(0 <= value < 1e-5 for value in deviation.values())
+    assert len(manifest.pop("save_sha256")) == 64
+    assert manifest == {
+        "format_version": 1,
+        "model_class": "TOTALVI",
+        "genes": FULL.genes,
+        "proteins": FULL.proteins,
+        "batch": {"key": "batch", "categories": ["b2", "b0"]},
+        "categorical_covariates": [
+            {"key": "donor", "categories": ["d1", "d2"]},
+            {"key": "flag", "categories": [True, False]},
+            {"key": "level", "categories": [1, 2.5]},
+        ],
+        "continuous_covariates": ["age"],
+        "n_latent": 4,
+        "n_hidden": 16,
+        "n_layers": 2,
+        "latent_distribution": "normal",
+        "encode_covariates": True,
+        "input_transform": "scaled",
+        "log_variational": True,
+        "input_transform_decision": "scaled: log_per_batch_efficiency was trained, so scvi-tools was 1.3.1 or later",
+        "library_encoder_trained": False,
+        "proteins_missing_per_batch": {},
+        "scvi_version": "1.4.2",
+    }
+
+
+def test_label_types_survive_the_manifest(save: Path, tmp_path: Path) -> None:
+    spec = read_artifact(export_save(save, name="m", version=1, into=tmp_path).path).spec
+    assert [[type(label) for label in field.categories] for field in spec.categorical_covariates] == [
+        [str, str],
+        [bool, bool],
+        [int, float],
+    ]
+
+
+def test_the_same_save_gives_the_same_bytes(save: Path, tmp_path: Path) -> None:
+    first = export_save(save, name="m", version=1, into=tmp_path)
+    second = export_save(save, name="m", version=2, into=tmp_path)
+    assert first.artifact.sha256 == second.artifact.sha256
+
+
+def test_no_path_of_the_exporting_machine_is_inside(save: Path, tmp_path: Path) -> None:
+    content = export_save(save, name="m", version=1, into=tmp_path).path.read_bytes()
+    here = str(Path(export_module.__file__).parent).encode()
+    assert here not in content and str(tmp_path).encode() not in content
+
+
+def test_a_version_is_never_written_over(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match="never written over"):
+        export_save(save, name="m", version=1, into=tmp_path, input_transform="log1p")
+    assert path.read_bytes() == before
+
+
+def test_a_failed_check_leaves_nothing_behind(save: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "TOLERANCE", -1.0)
+    with pytest.raises(ModelFileError, match="off the eager one"):
+        export_save(save, name="m", version=1, into=tmp_path / "models")
+    assert list((tmp_path / "models" / "m").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "-x", "a b", "x" * 129])
+def test_names_that_are_no_folder_are_refused(save: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelFileError, match="model name"):
+        export_save(save, name=name, version=1, into=tmp_path)
+
+
+def test_versions_begin_at_1(save: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="positive"):
+        export_save(save, name="m", version=0, into=tmp_path)
+
+
+def test_an_unwritable_place_is_told(save: Path, tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(ModelFileError, match="cannot be written"):
+        export_save(save, name="m", version=1, into=tmp_path / "models")
+
+
+@pytest.mark.parametrize(("choice", "transform"), [("auto", "scaled"), ("log1p", "log1p"), ("scaled", "scaled")])
+def test_the_transform_may_be_overridden(save: Path, tmp_path: Path, choice: str, transform: str) -> None:
+    report = export_save(save, name="m", version=1, into=tmp_path, input_transform=choice)
+    assert report.artifact.spec.input_transform == transform
+
+
+def test_an_unknown_transform_is_refused(save: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="none of auto, log1p, scaled"):
+        export_save(save, name="m", version=1, into=tmp_path, input_transform="sqrt")
+
+
+def test_inspect_tells_a_save_from_an_artifact(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    of_save, of_artifact, of_folder = inspect_path(save), inspect_path(path), inspect_path(path.parent)
+    assert of_artifact == of_folder
+    assert (of_save["kind"], of_artifact["kind"]) == ("save", "artifact")
+    assert of_save["foreign"] == ("tests.saves.Foreign",)
+    assert of_save["genes"] == of_artifact["genes"]
+    json.dumps([of_save, of_artifact])
+
+
+DAMAGED = {
+    "empty": lambda content: b"",
+    "no zip file": lambda content: b"x" * 100,
+    "truncated": lambda content: content[: len(content) // 2],
+    "a flipped weight": lambda content: content.replace(b"data/0", b"data/9", 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_artifact_is_refused(save: Path, tmp_path: Path, damage: str) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    path.write_bytes(DAMAGED[damage](path.read_bytes()))
+    with pytest.raises(ModelFileError):
+        read_artifact(path)
+
+
+def test_a_weight_changed_on_disk_is_noticed(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    content = bytearray(path.read_bytes())
+    content[content.index(b"encoder/data/0") + 40] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_artifact(path)
+
+
+def test_other_files_are_no_artifact(save: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="no manifest"):
+        read_artifact(save / "model.pt")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_artifact(tmp_path / "nowhere.pt")
+
+
+def test_an_artifact_of_another_format_is_refused(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    for change, message in (('"format_version": 9', "format version 1"), ('"format_version": 1, "n": 2', "incomplete")):
+        target = tmp_path / "changed.pt"
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as sink:
+            for name in source.namelist():
+                content = source.read(name)
+                if name.endswith("manifest.json"):
+                    content = content.replace(b'"format_version": 1', change.encode())
+                sink.writestr(name, content)
+        with pytest.raises(ModelFileError, match=message):
+            read_artifact(target)
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["pbmc", "covariates_ln", "saved_by_scvi_1.1.5", "hostile"])
+def test_the_real_saves_are_exported(name: str, tmp_path: Path) -> None:
+    report = export_save(SHARED_SAVES / name, name=name, version=1, into=tmp_path)
+    assert max(report.artifact.spec.deviation_from_eager.values()) < 1e-5
+
+
+def test_a_save_is_not_an_artifact_by_its_name(tmp_path: Path) -> None:
+    folder = write_save(tmp_path, SaveRecipe().build(), "model.pt")
+    assert inspect_path(folder / "model.pt")["kind"] == "save"
+    with pytest.raises(ModelFileError, match="does not exist"):
+        inspect_path(tmp_path / "nowhere")
