@@ -11,7 +11,7 @@ The same function as `EncoderTOTALVI.posterior` on the transformed input, arrang
 No noise is drawn here.
 """
 
-from typing import Final, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -31,8 +31,8 @@ LAYER_NORM_EPS = 1e-5
 class HiddenLayer(nn.Module):
     """relu(normalise(x W + b + rows of the category table))."""
 
-    layer_norm: Final[bool]
-    eps: Final[float]
+    layer_norm: bool
+    eps: float
     weight: torch.Tensor
     bias: torch.Tensor
     category_table: torch.Tensor
@@ -59,17 +59,18 @@ class HiddenLayer(nn.Module):
 class CompiledEncoder(nn.Module):
     """Raw sparse counts → mean and variance of q(z) and q(l). Built by `compile_encoder`."""
 
-    n_genes: Final[int]
-    n_proteins: Final[int]
-    n_latent: Final[int]
-    n_hidden: Final[int]
-    scaled: Final[bool]
-    log_variational: Final[bool]
-    layer_norm: Final[bool]
-    # TorchScript reads constants from the module only, not from this file's globals.
-    row_multiple: Final[int]
-    variance_floor: Final[float]
-    eps: Final[float]
+    n_genes: int
+    n_proteins: int
+    n_latent: int
+    n_hidden: int
+    scaled: bool
+    log_variational: bool
+    layer_norm: bool
+    # TorchScript reads numbers from the module only, not from this file's globals. They are attributes and not `Final`,
+    # because torch writes those in the order of a hash set, and the same save should give the same bytes.
+    row_multiple: int
+    variance_floor: float
+    eps: float
     gene_blocks: torch.Tensor
     dense_weight: torch.Tensor
     bias: torch.Tensor

@@ -34,7 +34,8 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
 def serialise(scripted: torch.jit.ScriptModule) -> dict[str, bytes]:
     """The records of a TorchScript archive by name, folder left out.
 
-    The source maps for debuggers are dropped: they hold paths of the machine that compiled the module.
+    The source maps for debuggers are dropped, for they hold paths of the machine that compiled the module, and with
+    them the archive's own digest of all records.
     """
     buffer = io.BytesIO()
     with _deprecation_silenced():

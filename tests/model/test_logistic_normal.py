@@ -22,7 +22,9 @@ def by_draws(mean: np.ndarray, variance: np.ndarray, n: int, seed: int = 0) -> n
     return total
 
 
-@pytest.mark.parametrize(("n_latent", "variance"), [(10, 0.1), (20, 0.5), (10, 1.0), (10, 4.0), (5, 30.0), (5, 400.0), (2, 1.0)])
+@pytest.mark.parametrize(
+    ("n_latent", "variance"), [(10, 0.1), (20, 0.5), (10, 1.0), (10, 4.0), (5, 30.0), (5, 400.0), (2, 1.0)]
+)
 def test_it_is_closer_to_the_truth_than_5000_draws(n_latent: int, variance: float) -> None:
     mean, var = posterior(24, n_latent, variance)
     truth = by_draws(mean, var, 200_000)
