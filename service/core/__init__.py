@@ -1,0 +1,1 @@
+"""The service itself: alignment, validation, batching, computing. It knows no transport, no torch and no settings."""

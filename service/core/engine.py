@@ -1,0 +1,151 @@
+"""The only door to the encoder: each call of each transport comes in here and is admitted, timed and recorded once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import ParamSpec, TypeVar
+
+from model.contract import LatentParams
+from service.core.batcher import Batcher
+from service.core.catalog import Catalog, LoadedModel
+from service.core.errors import ErrorKind, ServiceError
+from service.core.health import Health
+from service.core.messages import DenseCounts, EncodeReply, EncodeRequest, Limits, ModelCard, Output
+from service.core.preparation import PreparedRequest, prepare
+from service.core.recorder import Call, Recorder, recorded
+from service.core.reply import compose_reply
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_INLINE_BYTES = 1 << 18
+"""Arrays up to this size are worked on between two awaits; larger ones in a thread, so that the loop stays quick."""
+
+
+class Engine:
+    """Encodes requests with the models of a catalog.
+
+    Args:
+        catalog: the served models.
+        batcher: the queue in front of the worker; its key is the `LoadedModel`.
+        limits: on one request.
+        health: of the process.
+        recorder: told of every call.
+        clock: monotonic seconds, the batcher's.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        batcher: Batcher[PreparedRequest, LatentParams],
+        *,
+        limits: Limits,
+        health: Health,
+        recorder: Recorder,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits = limits
+        self.health = health
+        self._catalog = catalog
+        self._batcher = batcher
+        self._recorder = recorder
+        self._clock = clock
+
+    def call(
+        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
+    ) -> AbstractContextManager[Call]:
+        """Open a call; on leaving the context it is recorded, however it ended.
+
+        Args:
+            transport: `rest` or `grpc`.
+            operation: what is asked, `encode` for example.
+            request_id: the caller's or a made one.
+            timeout_s: seconds the caller will wait; None: for ever.
+        """
+        now = self._clock()
+        deadline = None if timeout_s is None else now + timeout_s
+        return recorded(self._recorder, Call(transport, operation, request_id, now, deadline), self._clock)
+
+    async def encode(
+        self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> EncodeReply:
+        """Encode a request. Cancelling the task withdraws its cells from the queue.
+
+        Args:
+            request: decoded, unchecked.
+            call: the open call; model, cells and phases are filled in.
+            model: name; None: the only model.
+            version: None: the highest.
+
+        Raises:
+            ServiceError: of any kind.
+        """
+        loaded = self._resolve(model, version)
+        call.model, call.model_version, call.n_cells = loaded.name, loaded.version, request.n_cells
+        with call.phase("decode"):
+            prepared = await _off_loop_if_large(_request_bytes(request), prepare, request, loaded, self.limits)
+        params = await self._posterior(prepared, loaded, call)
+        with call.phase("encode"):
+            return await _off_loop_if_large(_reply_bytes(prepared, loaded), compose_reply, prepared, params, loaded)
+
+    def cards(self) -> list[ModelCard]:
+        """The card of each served model, by name."""
+        self._refuse_before_start()
+        return self._catalog.cards()
+
+    def card(self, model: str, version: str | None = None) -> ModelCard:
+        """The card of one model.
+
+        Raises:
+            ServiceError: NOT_FOUND, listing what there is.
+        """
+        self._refuse_before_start()
+        return self._catalog.card(model, version)
+
+    def _resolve(self, model: str | None, version: str | None) -> LoadedModel:
+        self._refuse_before_start()
+        return self._catalog.resolve(model, version)
+
+    def _refuse_before_start(self) -> None:
+        if not self.health.started:
+            raise ServiceError(ErrorKind.UNAVAILABLE, "the models are still being loaded; try again", retry_after_s=1.0)
+
+    async def _posterior(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> LatentParams:
+        """Queue, wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
+        if prepared.n_cells == 0:
+            return LatentParams.empty(loaded.spec.n_latent)
+        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+        remaining = None if call.deadline_s is None else call.deadline_s - self._clock()
+        try:
+            async with asyncio.timeout(remaining):
+                parts = await ticket.future
+        except TimeoutError:
+            raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the answer was ready") from None
+        finally:
+            # After a normal end this does nothing.
+            ticket.cancel()
+            call.phase_s["queue"] = ticket.queue_s
+            call.phase_s["compute"] = ticket.compute_s
+        return LatentParams.concatenate(parts)
+
+
+async def _off_loop_if_large(n_bytes: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    if n_bytes > _INLINE_BYTES:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    return function(*args, **kwargs)
+
+
+def _request_bytes(request: EncodeRequest) -> int:
+    counts = [matrix for matrix in (request.gene_counts, request.protein_counts) if matrix is not None]
+    return sum(matrix.values.nbytes if isinstance(matrix, DenseCounts) else matrix.data.nbytes for matrix in counts)
+
+
+def _reply_bytes(prepared: PreparedRequest, loaded: LoadedModel) -> int:
+    """About what composing the answer touches: a mean of softmax costs like some hundred draws."""
+    draws = prepared.n_samples
+    if loaded.spec.latent_distribution == "ln" and Output.Z in prepared.outputs:
+        draws += 100
+    return draws * prepared.n_cells * (loaded.spec.n_latent + 1) * 4

@@ -1,0 +1,173 @@
+"""A decoded request → cells ready for one encoder. Whatever can refuse a request stands before the queue, here."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+
+import numpy as np
+
+from model.contract import CellBatch, Float32Array
+from service.core.alignment import missing_notice, sample
+from service.core.catalog import LoadedModel
+from service.core.errors import invalid
+from service.core.messages import EncodeRequest, Limits, Notice, Output
+from service.core.validation import (
+    category_codes,
+    check_limits,
+    check_options,
+    continuous_column,
+    gene_rows,
+    protein_rows,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class PreparedRequest:
+    """A checked request: the batcher's item.
+
+    Attributes:
+        batch: its cells over the model's columns.
+        library: float32 [cells], sum of the model genes' counts.
+        outputs: what to answer.
+        n_samples: draws per cell.
+        seed: of the draws.
+        first_cell: index of the first cell in the caller's matrix.
+        names: the caller's cell names, or None.
+        notices: warnings for the caller.
+    """
+
+    batch: CellBatch
+    library: Float32Array
+    outputs: frozenset[Output]
+    n_samples: int
+    seed: int
+    first_cell: int
+    names: tuple[str, ...] | None
+    notices: tuple[Notice, ...]
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells."""
+        return self.batch.n_cells
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held while it waits."""
+        return self.batch.nbytes
+
+    def entries(self, start: int, stop: int) -> int:
+        """Stored gene counts of the cells `start` to `stop`."""
+        return int(self.batch.indptr[stop] - self.batch.indptr[start])
+
+
+def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits) -> PreparedRequest:
+    """Check a request and align it to a model.
+
+    Raises:
+        ServiceError: TOO_LARGE or INVALID; nothing is guessed.
+    """
+    spec, n_cells = model.spec, request.n_cells
+    check_limits(request, limits, spec.n_latent)
+    check_options(request)
+    genes = model.genes.align(request.genes)
+    if genes.coverage < request.min_gene_coverage:
+        names = request.genes or ()
+        invalid(
+            f"only {genes.coverage:.1%} of the model's {len(spec.genes)} genes are in the request "
+            f"(min_gene_coverage is {request.min_gene_coverage:.0%}){model.genes.guess(names)}",
+            field="genes",
+            counts={"known": round(genes.coverage * len(spec.genes)), "needed": len(spec.genes)},
+        )
+    notices = list(genes.notices)
+    indptr, indices, counts, gene_notices = gene_rows(
+        request.gene_counts, genes, n_genes=len(spec.genes), allow_non_integer=request.allow_non_integer
+    )
+    # Without protein counts every protein is missing; a name list without counts is a mistake.
+    if request.protein_counts is None and request.proteins:
+        invalid("proteins are named, but there are no protein_counts", field="protein_counts")
+    if request.protein_counts is None:
+        notices.append(missing_notice("protein", list(spec.proteins), len(spec.proteins)))
+    proteins = model.proteins.align(request.proteins)
+    notices += proteins.notices
+    protein_counts, protein_notices = protein_rows(
+        request.protein_counts,
+        proteins,
+        n_cells=n_cells,
+        n_proteins=len(spec.proteins),
+        allow_non_integer=request.allow_non_integer,
+    )
+    batch = CellBatch(
+        indptr=indptr,
+        indices=indices,
+        counts=counts,
+        proteins=protein_counts,
+        continuous=_continuous(request, model),
+        codes=_codes(request, model),
+    )
+    return PreparedRequest(
+        batch=batch,
+        library=_row_sums(batch),
+        outputs=_outputs(request, model),
+        n_samples=request.n_samples or (1 if request.outputs and Output.SAMPLES in request.outputs else 0),
+        seed=secrets.randbits(63) if request.seed is None else request.seed,
+        first_cell=request.first_cell,
+        names=request.cells,
+        notices=(*notices, *gene_notices, *protein_notices, *_unused(request, model)),
+    )
+
+
+def _codes(request: EncodeRequest, model: LoadedModel) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+    """int32 [cells, categorical inputs], batch first."""
+    spec = model.spec
+    codes = np.zeros((request.n_cells, len(spec.categorical_inputs)), dtype=np.int32)
+    for column, field in enumerate(spec.categorical_inputs):
+        if field is spec.batch:
+            codes[:, column] = category_codes(request.batch, field, request.n_cells, "batch")
+        else:
+            labels = request.categorical_covariates.get(field.key)
+            name = f"categorical_covariates.{field.key}"
+            codes[:, column] = category_codes(labels, field, request.n_cells, name)
+    return codes
+
+
+def _continuous(request: EncodeRequest, model: LoadedModel) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """float32 [cells, continuous inputs]."""
+    keys = model.spec.continuous_inputs
+    continuous = np.zeros((request.n_cells, len(keys)), dtype=np.float32)
+    for column, key in enumerate(keys):
+        values = request.continuous_covariates.get(key)
+        continuous[:, column] = continuous_column(values, key, request.n_cells)
+    return continuous
+
+
+def _outputs(request: EncodeRequest, model: LoadedModel) -> frozenset[Output]:
+    """What to answer; samples are implied by their number."""
+    if request.outputs is not None:
+        outputs = request.outputs
+    else:
+        outputs = frozenset({Output.QZ, Output.Z, Output.LIBRARY})
+        if model.spec.library_encoder_trained:
+            outputs |= {Output.QL}
+    return outputs | {Output.SAMPLES} if request.n_samples > 0 else outputs
+
+
+def _unused(request: EncodeRequest, model: LoadedModel) -> tuple[Notice, ...]:
+    """A warning for covariates the model never saw: most likely a misspelt key."""
+    spec = model.spec
+    known = {field.key for field in spec.categorical_covariates} | set(spec.continuous_covariates)
+    unused = sorted((request.categorical_covariates.keys() | request.continuous_covariates.keys()) - known)
+    if not unused:
+        return ()
+    detail = f"the model has no covariate {sample(unused)}; it has {sample(sorted(known))}"
+    return (Notice("unknown_covariates", detail, len(unused), tuple(unused[:5])),)
+
+
+def _row_sums(batch: CellBatch) -> Float32Array:
+    """float32 [cells]; summed in float64, so exact for counts."""
+    sums = np.zeros(batch.n_cells, dtype=np.float64)
+    filled = np.flatnonzero(np.diff(batch.indptr))
+    if filled.size:
+        # reduceat sums from each start to the next, so cells without counts must not be among the starts.
+        sums[filled] = np.add.reduceat(batch.counts.astype(np.float64), batch.indptr[filled])
+    return sums.astype(np.float32)

@@ -1,0 +1,109 @@
+"""The one thread that owns the device: it takes batches, runs them and hands the outputs back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic
+
+from model.contract import DeviceLost
+from service.core.batch import Batch, In, Out
+from service.core.batcher import RETRY_AFTER_S, Batcher
+from service.core.errors import ErrorKind, ServiceError
+from service.core.recorder import NullRecorder, Recorder
+
+log = logging.getLogger(__name__)
+
+
+class Worker(Generic[In, Out]):
+    """Runs batches one after another until its batcher is closed and empty.
+
+    An exception fails the batch it came from and no other. Whatever gets past that, `DeviceLost` above all, ends the
+    worker: every caller is answered `UNAVAILABLE`, so that nobody waits for a dead thread, and `on_death` is told.
+    """
+
+    def __init__(
+        self,
+        batcher: Batcher[In, Out],
+        run: Callable[[Batch[In, Out]], Sequence[Out]],
+        *,
+        on_death: Callable[[BaseException], None],
+        recorder: Recorder | None = None,
+        name: str = "encoder-worker",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Build a worker that is not started.
+
+        Args:
+            batcher: where its batches come from.
+            run: computes a batch, one output per slice in order. A `ServiceError` it raises reaches the callers as it
+                is, any other exception as `INTERNAL`.
+            on_death: called once, on the worker's thread, with what ended it; not called after a regular end.
+            recorder: told of every batch that was computed.
+            name: of the thread.
+            clock: monotonic seconds.
+        """
+        self._batcher = batcher
+        self._run = run
+        self._on_death = on_death
+        self._recorder: Recorder = NullRecorder() if recorder is None else recorder
+        self._clock = clock
+        self._batch_started_s: float | None = None
+        # A daemon, because a compute that is stuck in the device cannot be interrupted and must not block the exit.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the batch that runs now was taken; 0 while none does."""
+        started_s = self._batch_started_s
+        return 0.0 if started_s is None else self._clock() - started_s
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of the thread (close or abort the batcher first); True: it has ended or never began."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            while (batch := self._batcher.take()) is not None:
+                self._compute(batch)
+                del batch  # an idle worker holds nobody's cells
+        except BaseException as error:
+            self._die(error)
+
+    def _compute(self, batch: Batch[In, Out]) -> None:
+        self._batch_started_s = started_s = self._clock()
+        try:
+            outputs = self._run(batch)
+            self._recorder.batch_computed(batch.n_cells, batch.n_entries, self._clock() - started_s)
+            self._batcher.finish(batch, outputs)
+        except DeviceLost:
+            raise
+        except ServiceError as error:
+            self._batcher.fail(batch, error)
+        except Exception:
+            log.exception("a batch of %d cells failed", batch.n_cells)
+            text = "the cells could not be computed; the log has the reason"
+            self._batcher.fail(batch, ServiceError(ErrorKind.INTERNAL, text))
+        finally:
+            self._batch_started_s = None
+
+    def _die(self, error: BaseException) -> None:
+        log.critical("the worker ends: no further inference is possible", exc_info=error)
+        try:
+            text = "the encoder has stopped working; this server will not recover"
+            self._batcher.abort(ServiceError(ErrorKind.UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S))
+        finally:
+            self._on_death(error)
