@@ -1,0 +1,1 @@
+"""The REST transport: a thin codec between HTTP and `service.core`."""

@@ -1,0 +1,46 @@
+"""The HTTP application of the operators' port: probes and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from service.core.health import Health
+
+
+def build_operator_app(health: Health, metrics_text: Callable[[], tuple[bytes, str]]) -> Starlette:
+    """Probes and metrics, as an ASGI application.
+
+    Args:
+        health: what the probes tell: 200 with `ok`, or 503 with the state and its reason as JSON.
+        metrics_text: the exposition of all metrics and its content type.
+    """
+
+    async def livez(request: Request) -> Response:
+        """Whether the process is worth keeping."""
+        return _probe(health, health.live)
+
+    async def readyz(request: Request) -> Response:
+        """Whether new requests should be sent here."""
+        return _probe(health, health.ready)
+
+    async def startupz(request: Request) -> Response:
+        """Whether it has been ready once."""
+        return _probe(health, health.started)
+
+    async def metrics(request: Request) -> Response:
+        """All metrics, for Prometheus."""
+        text, content_type = metrics_text()
+        return Response(text, headers={"Content-Type": content_type})
+
+    return Starlette(routes=[Route(f"/{answer.__name__}", answer) for answer in (livez, readyz, startupz, metrics)])
+
+
+def _probe(health: Health, holds: bool) -> Response:
+    if holds:
+        return PlainTextResponse("ok")
+    return JSONResponse({"state": health.state.value, "reason": health.reason}, status_code=503)

@@ -1,0 +1,90 @@
+"""The HTTP application of the callers' port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.core.engine import Engine
+from service.core.errors import ErrorKind, ServiceError
+from service.rest import headers
+from service.rest.errors import problem
+from service.rest.schemas import components
+from service.rest.v1_routes import v1_router
+
+
+def build_app(engine: Engine, *, docs: bool = True) -> FastAPI:
+    """The REST service over an engine, as an ASGI application.
+
+    Args:
+        engine: answers the calls.
+        docs: whether to serve `/docs` and `/openapi.json`.
+    """
+    app = _DescribedApp(
+        title="totalvi-serve",
+        summary="The encoder of a trained totalVI model: counts in, latent distributions and samples out.",
+        version="1",
+        docs_url="/docs" if docs else None,
+        openapi_url="/openapi.json" if docs else None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        exception_handlers={
+            HTTPException: _answer_error,
+            RequestValidationError: _answer_validation_error,
+            Exception: _answer_error,
+        },
+    )
+    app.add_middleware(RequestId)
+    app.include_router(v1_router(engine))
+    return app
+
+
+class _DescribedApp(FastAPI):
+    """FastAPI, with the schemas that it cannot know of."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        document = super().openapi()
+        document["components"]["schemas"] |= components()
+        return document
+
+
+class RequestId:
+    """Pure ASGI middleware: every request has an id in `request.state.request_id`, every answer bears it.
+
+    Not a `BaseHTTPMiddleware`: that would hide a caller's hang-up from the routes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = headers.request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return problem(error, request.state.request_id)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    # No route declares a parameter that can fail; should one, FastAPI's words (which echo values) stay inside.
+    refusal = ServiceError(ErrorKind.MALFORMED, "a path, query or header parameter is not of its type")
+    return problem(refusal, request.state.request_id)

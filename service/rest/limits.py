@@ -1,0 +1,98 @@
+"""Reads a request body without ever holding more than the published limit."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+import zstandard
+from starlette.requests import ClientDisconnect, Request
+
+from service.core.errors import ErrorKind, ServiceError, malformed, too_large
+
+_CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
+
+# What one step may inflate to is bounded by what it is fed: at most 128 KiB from 4 bytes of zstd, so 16 MiB.
+_STEP_BYTES = 512
+# RFC 9659: what a zstd content encoding may ask its reader to remember.
+_ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
+
+
+class _Inflater(Protocol):
+    """One gzip member or zstd frame on its way out."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+async def read_body(request: Request, limit: int) -> bytearray:
+    """The request's body as it was sent, at most `limit` bytes.
+
+    Raises:
+        ServiceError: `malformed` for a bad `Content-Length`, `too_large` as soon as the limit is known to be passed,
+            `cancelled` where the caller leaves while sending.
+    """
+    declared = request.headers.get("content-length")
+    if declared is not None:
+        if not _CONTENT_LENGTH.fullmatch(declared):
+            malformed("Content-Length must be a whole number of bytes")
+        _check_size(int(declared), limit)
+    body = bytearray()
+    try:
+        async with contextlib.aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                _check_size(len(body), limit)
+    except ClientDisconnect:
+        raise ServiceError(ErrorKind.CANCELLED, "the caller left while sending") from None
+    return body
+
+
+def decompress(body: bytearray, encoding: str, limit: int) -> bytearray:
+    """The content of a body, at most `limit` bytes.
+
+    Args:
+        body: as it was sent.
+        encoding: `identity`, `gzip` or `zstd`; members and frames may follow one another.
+        limit: bytes of the result.
+
+    Raises:
+        ServiceError: `too_large` once the limit is passed, having inflated little more than that; `malformed` for
+            data that is corrupt, cut short, or followed by something else.
+    """
+    if encoding == "identity":
+        return body
+    begin = _inflaters()[encoding]
+    content = bytearray()
+    member = begin()
+    try:
+        for start in range(0, len(body), _STEP_BYTES):
+            piece = bytes(body[start : start + _STEP_BYTES])
+            while piece:
+                if member.eof:
+                    member = begin()
+                content += member.decompress(piece)
+                _check_size(len(content), limit)
+                piece = member.unused_data if member.eof else b""
+    except (zlib.error, zstandard.ZstdError):
+        malformed(f"the body is not valid {encoding}")
+    if not member.eof:
+        malformed(f"the body ends before its {encoding} data does")
+    return content
+
+
+def _inflaters() -> dict[str, Callable[[], _Inflater]]:
+    # A zstd context of its own for each body, since bodies are decompressed on several threads.
+    zstd = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    return {"gzip": lambda: zlib.decompressobj(wbits=zlib.MAX_WBITS | 16), "zstd": zstd.decompressobj}
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        too_large(f"the body is larger than max_request_bytes, {limit} bytes, sent or decompressed")

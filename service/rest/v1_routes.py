@@ -1,0 +1,203 @@
+"""Our own REST routes, `/v1/**`: read, decode, ask the engine, encode."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.types import Receive
+
+from service.core.engine import Engine
+from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import EncodeReply, EncodeRequest, Limits
+from service.core.recorder import Call
+from service.rest import headers, json_codec
+from service.rest.errors import documented, problem
+from service.rest.limits import decompress, read_body
+from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Bytes above which JSON is read or written off the event loop.
+_HEAVY_BYTES = 256 * 1024
+
+_READ_ERRORS = documented(
+    ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE
+)
+_ENCODE_ERRORS = documented(*(kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED))
+
+
+def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"in": "header", "name": name, "description": description, "required": False, "schema": schema}
+
+
+# FastAPI is not told of the body, since it would parse it; this is what it would have written.
+_ENCODE_DOCS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {headers.JSON: {"schema": {"$ref": "#/components/schemas/EncodeBody"}}},
+    },
+    "parameters": [
+        _header("Content-Encoding", "How the body is compressed.", {"enum": ["identity", "gzip", "zstd"]}),
+        _header("X-Request-Id", "Echoed and logged; made where absent.", {"type": "string", "maxLength": 128}),
+        _header("X-Request-Timeout-Ms", "The deadline, in milliseconds from arrival.", {"type": "number"}),
+    ],
+}
+
+
+def v1_router(engine: Engine) -> APIRouter:
+    """The `/v1` routes over one engine."""
+    router = APIRouter(prefix="/v1", tags=["v1"])
+
+    async def answer(request: Request, operation: str, work: Callable[[Call], Awaitable[Response]]) -> Response:
+        """Run one call inside its record; whatever it raises becomes a problem."""
+        request_id = request.state.request_id
+        try:
+            with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
+                return await work(call)
+        except Exception as error:
+            return problem(error, request_id)
+
+    async def answer_encode(request: Request, model: str | None = None, version: str | None = None) -> Response:
+        return await answer(request, "encode", lambda call: _encode(engine, request, call, model, version))
+
+    async def answer_card(request: Request, model: str, version: str | None = None) -> Response:
+        async def read(call: Call) -> Response:
+            card = engine.card(model, version)
+            body = orjson.dumps(json_codec.card_fields(card))
+            return _tagged(request, f'"{card.sha256}"', body) if card.sha256 else _json(body)
+
+        return await answer(request, "get_model", read)
+
+    encode_docs: dict[str, Any] = {
+        "response_model": EncodeAnswer,
+        "responses": _ENCODE_ERRORS,
+        "openapi_extra": _ENCODE_DOCS,
+    }
+
+    @router.post("/encode", **encode_docs)
+    async def encode(request: Request) -> Response:
+        """Encode cells with the default model."""
+        return await answer_encode(request)
+
+    @router.post("/models/{model}/encode", **encode_docs)
+    async def encode_with_model(request: Request, model: str) -> Response:
+        """Encode cells with a model's default version."""
+        return await answer_encode(request, model)
+
+    @router.post("/models/{model}/versions/{version}/encode", **encode_docs)
+    async def encode_with_version(request: Request, model: str, version: str) -> Response:
+        """Encode cells with one version of a model."""
+        return await answer_encode(request, model, version)
+
+    @router.get("/models", response_model=CardList, responses=_READ_ERRORS)
+    async def list_models(request: Request) -> Response:
+        """List the served models."""
+
+        async def read(call: Call) -> Response:
+            return _json(orjson.dumps({"models": [json_codec.card_fields(card) for card in engine.cards()]}))
+
+        return await answer(request, "list_models", read)
+
+    @router.get("/models/{model}", response_model=Card, responses=_READ_ERRORS)
+    async def get_model(request: Request, model: str) -> Response:
+        """Describe a model's default version."""
+        return await answer_card(request, model)
+
+    @router.get("/models/{model}/versions/{version}", response_model=Card, responses=_READ_ERRORS)
+    async def get_model_version(request: Request, model: str, version: str) -> Response:
+        """Describe one version of a model."""
+        return await answer_card(request, model, version)
+
+    @router.get("/limits", response_model=PublishedLimits, responses=_READ_ERRORS)
+    async def get_limits() -> Response:
+        """Tell what one request may ask for."""
+        return _json(orjson.dumps(dataclasses.asdict(engine.limits)))
+
+    return router
+
+
+async def _encode(engine: Engine, request: Request, call: Call, model: str | None, version: str | None) -> Response:
+    """The walk of one encode call: a body in, a body out."""
+    headers.require_json(request.headers)
+    encoding = headers.content_encoding(request.headers)
+    timeout_s = headers.timeout_s(request.headers)
+    if timeout_s is not None:
+        call.deadline_s = call.started_s + timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await read_body(request, engine.limits.max_request_bytes)
+    except TimeoutError:
+        raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
+
+    async def compute() -> Response:
+        with call.phase("decode"):
+            heavy = len(body) > _HEAVY_BYTES or encoding != "identity"
+            encode_request = await _off_loop_if(heavy, _decode, body, encoding, engine.limits)
+        reply = await engine.encode(encode_request, call, model=model, version=version)
+        with call.phase("encode"):
+            content = await _off_loop_if(_n_bytes(reply) > _HEAVY_BYTES, json_codec.encode_reply, reply)
+        return _json(content, {"Server-Timing": call.server_timing})
+
+    return await unless_gone(request.receive, compute())
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled if the caller hangs up first.
+
+    Args:
+        receive: of a request whose body has been read, so that only its end can come.
+        work: what the caller waits for.
+
+    Raises:
+        ServiceError: `cancelled`, once the cancelled work has wound up.
+    """
+    working = asyncio.create_task(work)
+    listening = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answer was ready")
+        return working.result()
+    finally:
+        working.cancel()
+        listening.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _off_loop_if(heavy: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    return await asyncio.to_thread(function, *args, **kwargs) if heavy else function(*args, **kwargs)
+
+
+def _decode(body: bytearray, encoding: str, limits: Limits) -> EncodeRequest:
+    return json_codec.decode_request(decompress(body, encoding, limits.max_request_bytes), limits)
+
+
+def _n_bytes(reply: EncodeReply) -> int:
+    """Bytes of all arrays in the reply; as text they are about two and a half times as long."""
+    parts = (reply,) if reply.samples is None else (reply, reply.samples)
+    values = (getattr(part, field.name) for part in parts for field in dataclasses.fields(part))
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+
+def _json(body: bytes, extra: dict[str, str] | None = None) -> Response:
+    return Response(body, headers=extra, media_type=headers.JSON)
+
+
+def _tagged(request: Request, etag: str, body: bytes) -> Response:
+    """The body, or 304 where the caller has it (RFC 9110, 13.1.2)."""
+    held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if etag in held or "*" in held:
+        return Response(status_code=304, headers={"ETag": etag})
+    return _json(body, {"ETag": etag})

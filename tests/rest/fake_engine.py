@@ -1,0 +1,81 @@
+"""An engine that computes nothing: it answers zeros, or waits at a gate, or raises what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, Notice
+from service.core.recorder import Call, NullRecorder, recorded
+
+CARD = ModelCard(
+    name="pbmc",
+    version="2",
+    versions=("1", "2"),
+    state="ready",
+    sha256="ab" * 32,
+    manifest={"genes": ("CD3E", "LYZ"), "n_latent": 2, "name": "not this one"},
+)
+
+
+class FakeEngine:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.error: BaseException | None = None
+        self.entered = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.withdrawn = 0
+        self.calls: list[Call] = []
+        self.requests: list[tuple[EncodeRequest, str | None, str | None]] = []
+
+    @contextlib.contextmanager
+    def call(
+        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
+    ) -> Iterator[Call]:
+        now = time.monotonic()
+        call = Call(transport, operation, request_id, now, None if timeout_s is None else now + timeout_s)
+        self.calls.append(call)
+        with recorded(NullRecorder(), call):
+            yield call
+
+    async def encode(
+        self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> EncodeReply:
+        self.requests.append((request, model, version))
+        if call.deadline_s is not None and call.deadline_s <= time.monotonic():
+            raise ServiceError(ErrorKind.DEADLINE, "the deadline passed")
+        if self.error is not None:
+            raise self.error
+        with call.phase("queue"):
+            self.entered.set()
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.withdrawn += 1
+                raise
+        n = request.n_cells
+        return EncodeReply(
+            model=model or "pbmc",
+            model_version=version or "2",
+            n_cells=n,
+            cells=request.cells,
+            qz_mean=np.zeros((n, 2), np.float32),
+            qz_variance=np.ones((n, 2), np.float32),
+            warnings=(Notice("missing_genes", "12 genes are missing", 12, ("CD8A",)),),
+        )
+
+    def cards(self) -> list[ModelCard]:
+        return [CARD]
+
+    def card(self, model: str, version: str | None = None) -> ModelCard:
+        if self.error is not None:
+            raise self.error
+        if model != CARD.name or version not in (None, *CARD.versions):
+            raise ServiceError(ErrorKind.NOT_FOUND, "no such model; there is: pbmc")
+        return CARD

@@ -1,0 +1,95 @@
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.core.errors import ErrorKind
+from service.core.messages import EncodeRequest, Limits, Output
+from service.rest.app import build_app
+from service.rest.errors import HTTP_STATUS
+from service.rest.json_codec import decode_request
+from service.rest.schemas import EncodeBody, EncodeOptions
+
+from .fake_engine import FakeEngine
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return build_app(FakeEngine()).openapi()
+
+
+def references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def test_every_reference_resolves(document: dict[str, Any]) -> None:
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
+    assert (
+        {"EncodeBody", "CsrRows", "Problem", "EncodeAnswer", "Card"} <= names <= set(document["components"]["schemas"])
+    )
+
+
+def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
+    assert len(document["paths"]) == 7
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            assert responses["500"]["content"] == responses["default"]["content"] == PROBLEM, path
+            assert "application/json" in responses["200"]["content"]
+            if method == "post":
+                expected = {str(status) for kind, (status, _) in HTTP_STATUS.items() if kind is not ErrorKind.CANCELLED}
+                assert responses.keys() == expected | {"200", "default"}
+                assert all(responses[status]["content"] == PROBLEM for status in expected)
+                schema = operation["requestBody"]["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/EncodeBody"}
+
+
+def test_operations_have_names(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert sorted(names) == [
+        "encode",
+        "encode_with_model",
+        "encode_with_version",
+        "get_limits",
+        "get_model",
+        "get_model_version",
+        "list_models",
+    ]
+
+
+def test_the_document_is_built_the_same_twice() -> None:
+    app = build_app(FakeEngine())
+    assert app.openapi() == app.openapi() == build_app(FakeEngine()).openapi()
+
+
+def test_the_example_is_a_good_request() -> None:
+    example = EncodeBody.model_config["json_schema_extra"]["example"]
+    assert decode_request(json.dumps(example).encode(), Limits()).n_cells == 2
+
+
+def test_defaults_and_outputs_are_those_of_the_core() -> None:
+    core = {name: field.default for name, field in EncodeRequest.__dataclass_fields__.items()}
+    assert dict(EncodeOptions()) == {name: core[name] for name in EncodeOptions.model_fields}
+    assert set(EncodeBody.model_fields) == set(core)
+    assert set(EncodeBody.model_json_schema()["properties"]["outputs"]["anyOf"][0]["items"]["enum"]) == {
+        output.value for output in Output
+    }
+
+
+async def test_docs_can_be_left_out() -> None:
+    for docs, status in ((True, 200), (False, 404)):
+        transport = httpx.ASGITransport(build_app(FakeEngine(), docs=docs))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            assert (await client.get("/docs")).status_code == status
+            assert (await client.get("/openapi.json")).status_code == status

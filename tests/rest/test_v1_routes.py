@@ -1,0 +1,422 @@
+import asyncio
+import gzip
+import json
+import re
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+from fastapi import FastAPI
+from starlette.types import Message
+
+from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import EncodeRequest, Limits
+from service.rest import json_codec
+from service.rest.app import build_app
+
+from .fake_engine import CARD, FakeEngine
+
+BODY = {"gene_counts": [[1, 2], [3, 4]], "cells": ["a", "b"]}
+CONTENT = json.dumps(BODY).encode()
+PATH = "/v1/encode"
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine(Limits(max_request_bytes=2_000_000))
+
+
+@pytest.fixture
+def app(engine: FakeEngine) -> FastAPI:
+    return build_app(engine)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+def assert_problem(answer: httpx.Response, kind: ErrorKind, status: int) -> dict[str, Any]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["status"], body["code"]) == (status, status, kind.value)
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+async def post(client: httpx.AsyncClient, path: str = PATH, content: Any = CONTENT, **headers: str) -> httpx.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await client.post(path, content=content, headers={"content-type": "application/json"} | named)
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "version"),
+    [
+        ("/v1/encode", None, None),
+        ("/v1/models/pbmc/encode", "pbmc", None),
+        ("/v1/models/pb%20mc/versions/1/encode", "pb mc", "1"),
+    ],
+)
+async def test_encode(
+    client: httpx.AsyncClient, engine: FakeEngine, path: str, model: str | None, version: str | None
+) -> None:
+    answer = await post(client, path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "model": model or "pbmc",
+        "model_version": version or "2",
+        "n_cells": 2,
+        "cells": ["a", "b"],
+        "qz": {"mean": [[0.0, 0.0]] * 2, "variance": [[1.0, 1.0]] * 2},
+        "warnings": [{"code": "missing_genes", "detail": "12 genes are missing", "count": 12, "examples": ["CD8A"]}],
+    }
+    ((request, *asked),) = engine.requests
+    assert (request.n_cells, asked) == (2, [model, version])
+    (call,) = engine.calls
+    assert (call.transport, call.operation, call.outcome) == ("rest", "encode", "ok")
+    assert call.request_id == answer.headers["x-request-id"]
+    assert call.deadline_s is None
+    timing = answer.headers["server-timing"]
+    assert re.fullmatch(r"decode;dur=[\d.]+, queue;dur=[\d.]+, encode;dur=[\d.]+", timing)
+
+
+@pytest.mark.parametrize("given", ["a", "trace-1/2", "x" * 128])
+async def test_a_sane_request_id_is_echoed(client: httpx.AsyncClient, engine: FakeEngine, given: str) -> None:
+    for answer in (await post(client, x_request_id=given), await client.get("/no", headers={"x-request-id": given})):
+        assert answer.headers.get_list("x-request-id") == [given]
+    assert engine.calls[0].request_id == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 129, "a b", "é", "a\tb", "a\r\nX-Evil: 1", "\x7f"])
+async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given: str) -> None:
+    answer = await client.get("/v1/limits", headers=[(b"x-request-id", given.encode())])
+    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
+    assert "x-evil" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("gzip", gzip.compress(CONTENT)),
+        ("X-GZIP", gzip.compress(CONTENT)),
+        ("zstd", zstandard.compress(CONTENT)),
+        ("identity", CONTENT),
+        ("", CONTENT),
+    ],
+)
+async def test_content_encodings(client: httpx.AsyncClient, encoding: str, content: bytes) -> None:
+    answer = await post(client, content=content, content_encoding=encoding)
+    assert answer.status_code == 200
+
+
+async def test_a_body_in_65537_chunks(client: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for byte in CONTENT.ljust(65_537):
+            yield bytes((byte,))
+
+    assert (await post(client, content=chunks())).status_code == 200
+
+
+async def test_large_bodies_are_decoded_off_the_loop(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def decode(body: bytearray, limits: Limits) -> EncodeRequest:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return original(body, limits)
+
+    original = json_codec.decode_request
+    monkeypatch.setattr(json_codec, "decode_request", decode)
+    for content in (CONTENT, CONTENT.ljust(300_000)):
+        assert (await post(client, content=content)).status_code == 200
+    assert threads == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind", "status"),
+    [
+        ({"content_type": "text/plain"}, ErrorKind.UNSUPPORTED, 415),
+        ({"content_type": ""}, ErrorKind.UNSUPPORTED, 415),
+        ({"content_type": "application/json+x"}, ErrorKind.UNSUPPORTED, 415),
+        ({"accept": "text/html"}, ErrorKind.UNSUPPORTED, 415),
+        ({"accept": "*/*, application/json;q=0"}, ErrorKind.UNSUPPORTED, 415),
+        ({"content_encoding": "br"}, ErrorKind.UNSUPPORTED, 415),
+        ({"content_encoding": "gzip, zstd"}, ErrorKind.UNSUPPORTED, 415),
+        ({"content_encoding": "gzip"}, ErrorKind.MALFORMED, 400),
+        ({"content_length": "-1"}, ErrorKind.MALFORMED, 400),
+        ({"content_length": "2000001"}, ErrorKind.TOO_LARGE, 413),
+        ({"x_request_timeout_ms": "soon"}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": ""}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "nan"}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "inf"}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "1e9"}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "1_0"}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "9" * 400}, ErrorKind.MALFORMED, 400),
+        ({"x_request_timeout_ms": "0"}, ErrorKind.DEADLINE, 504),
+        ({"x_request_timeout_ms": "-5"}, ErrorKind.DEADLINE, 504),
+        ({"x_request_timeout_ms": "0.000001"}, ErrorKind.DEADLINE, 504),
+    ],
+)
+async def test_bad_headers(
+    client: httpx.AsyncClient, engine: FakeEngine, headers: dict[str, str], kind: ErrorKind, status: int
+) -> None:
+    assert_problem(await post(client, **headers), kind, status)
+    assert [call.outcome for call in engine.calls] == [kind.value]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content_type": "Application/JSON; charset=utf-8"},
+        {"accept": "application/*"},
+        {"accept": "text/html, */*;q=0.1"},
+        {"accept": "application/json ; q=0.5"},
+        {"accept": ""},
+        {"x_request_timeout_ms": "60000"},
+        {"x_request_timeout_ms": "60000.5"},
+    ],
+)
+async def test_good_headers(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await post(client, **headers)).status_code == 200
+
+
+async def test_a_deadline_runs_from_arrival(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    await post(client, x_request_timeout_ms="1500")
+    (call,) = engine.calls
+    assert call.deadline_s == call.started_s + 1.5
+
+
+async def test_a_bad_body_is_a_problem_with_its_field(client: httpx.AsyncClient) -> None:
+    body = assert_problem(await post(client, content=b'{"gene_counts":[[1],[2,3]]}'), ErrorKind.INVALID, 422)
+    assert (body["field"], body["index"]) == ("gene_counts", 1)
+    assert_problem(await post(client, content=b""), ErrorKind.MALFORMED, 400)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_a_body_over_the_limit(client: httpx.AsyncClient, compressed: bool) -> None:
+    content = CONTENT.ljust(2_000_001)
+    answer = await (
+        post(client, content=gzip.compress(content), content_encoding="gzip")
+        if compressed
+        else post(client, content=content)
+    )
+    assert "max_request_bytes" in assert_problem(answer, ErrorKind.TOO_LARGE, 413)["detail"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret"), ServiceError(ErrorKind.INTERNAL, "secret")])
+async def test_a_bug_tells_nothing(client: httpx.AsyncClient, engine: FakeEngine, error: Exception) -> None:
+    engine.error = error
+    for answer in (await post(client), await client.get("/v1/models/pbmc")):
+        assert_problem(answer, ErrorKind.INTERNAL, 500)
+        assert "secret" not in answer.text
+    engine.error = None
+    assert (await post(client)).status_code == 200
+
+
+async def test_a_bug_outside_any_call_tells_nothing(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.limits = "secret"
+    answer = await client.get("/v1/limits", headers={"x-request-id": "id-1"})
+    assert_problem(answer, ErrorKind.INTERNAL, 500)
+    assert answer.headers["x-request-id"] == "id-1"
+    assert "secret" not in answer.text
+
+
+async def test_a_parameter_of_a_wrong_type_is_a_problem(app: FastAPI, client: httpx.AsyncClient) -> None:
+    @app.get("/v1/number/{number}")
+    async def read(number: int) -> int:
+        return number
+
+    body = assert_problem(await client.get("/v1/number/secret"), ErrorKind.MALFORMED, 400)
+    assert "secret" not in body["detail"]
+
+
+async def test_other_scopes_pass(app: FastAPI) -> None:
+    sent: list[Message] = []
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Message:
+        return next(events)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({"type": "lifespan"}, receive, send)
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_overload_says_when_to_come_back(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.error = ServiceError(ErrorKind.OVERLOADED, "the queue is full", retry_after_s=1.2)
+    answer = await post(client)
+    assert_problem(answer, ErrorKind.OVERLOADED, 429)
+    assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/models/", "/v1/models/a/b", "/v3/models", "/V1/models"])
+async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) -> None:
+    assert_problem(await client.get(path), ErrorKind.NOT_FOUND, 404)
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), [("GET", PATH, "POST"), ("DELETE", "/v1/models/pbmc", "GET")])
+async def test_wrong_methods_are_problems(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
+    answer = await client.request(method, path)
+    assert_problem(answer, ErrorKind.UNSUPPORTED, 405)
+    assert answer.headers["allow"] == allow
+
+
+async def test_cards(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    card = {
+        "name": "pbmc",
+        "version": "2",
+        "versions": ["1", "2"],
+        "state": "ready",
+        "sha256": CARD.sha256,
+        "genes": ["CD3E", "LYZ"],
+        "n_latent": 2,
+    }
+    assert (await client.get("/v1/models")).json() == {"models": [card]}
+    for path in ("/v1/models/pbmc", "/v1/models/pbmc/versions/2"):
+        answer = await client.get(path)
+        assert answer.json() == card
+        assert answer.headers["etag"] == f'"{CARD.sha256}"'
+    assert [call.operation for call in engine.calls] == ["list_models", "get_model", "get_model"]
+    assert_problem(await client.get("/v1/models/other"), ErrorKind.NOT_FOUND, 404)
+    assert_problem(await client.get("/v1/models/pbmc/versions/3"), ErrorKind.NOT_FOUND, 404)
+
+
+@pytest.mark.parametrize(
+    ("held", "status"), [("E", 304), ("W/E", 304), ('"x", E', 304), ("*", 304), ('"x"', 200), (CARD.sha256, 200)]
+)
+async def test_a_card_that_the_caller_has_is_not_sent(client: httpx.AsyncClient, held: str, status: int) -> None:
+    etag = f'"{CARD.sha256}"'
+    answer = await client.get("/v1/models/pbmc", headers={"if-none-match": held.replace("E", etag)})
+    assert (answer.status_code, answer.headers["etag"]) == (status, etag)
+    assert bool(answer.content) == (status == 200)
+
+
+async def test_limits(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/limits")).json() == {
+        "max_request_bytes": 2_000_000,
+        "max_request_cells": 65536,
+        "max_samples": 1000,
+        "max_sample_values": 1 << 24,
+        "max_columns": 200_000,
+    }
+
+
+class Caller:
+    """One caller at the ASGI level, that sends and hangs up when the test says so."""
+
+    def __init__(self, app: FastAPI, headers: dict[str, str] | None = None) -> None:
+        sent = {"content-type": "application/json"} | (headers or {})
+        self._scope = {
+            "type": "http",
+            "method": "POST",
+            "path": PATH,
+            "raw_path": PATH.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
+        }
+        self._inbox: asyncio.Queue[Message] = asyncio.Queue()
+        self.outbox: list[Message] = []
+        self._app = app
+
+    def start(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._app(self._scope, self._inbox.get, self._send))
+
+    def send(self, body: bytes, *, more_body: bool = False) -> None:
+        self._inbox.put_nowait({"type": "http.request", "body": body, "more_body": more_body})
+
+    def hang_up(self) -> None:
+        self._inbox.put_nowait({"type": "http.disconnect"})
+
+    async def _send(self, message: Message) -> None:
+        self.outbox.append(message)
+
+
+async def assert_left(task: asyncio.Task[None], engine: FakeEngine, client: httpx.AsyncClient) -> None:
+    await task
+    assert [call.outcome for call in engine.calls] == ["cancelled"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    engine.gate.set()
+    assert (await post(client)).status_code == 200
+
+
+async def test_hang_up_while_sending(app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient) -> None:
+    caller = Caller(app)
+    caller.send(CONTENT[:5], more_body=True)
+    caller.hang_up()
+    await assert_left(caller.start(), engine, client)
+    assert len(engine.requests) == 1  # the good one
+
+
+async def test_hang_up_while_parsing(
+    app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def decode(body: bytearray, limits: Limits) -> EncodeRequest:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+        return original(body, limits)
+
+    original = json_codec.decode_request
+    monkeypatch.setattr(json_codec, "decode_request", decode)
+    caller = Caller(app)
+    caller.send(CONTENT.ljust(300_000))
+    task = caller.start()
+    await begun.wait()
+    caller.hang_up()
+    await task  # before the parser is through
+    go_on.set()
+    await assert_left(task, engine, client)
+    assert len(engine.requests) == 1  # the good one
+
+
+async def test_hang_up_while_queued_or_computing(app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient) -> None:
+    engine.gate.clear()
+    caller = Caller(app)
+    caller.send(CONTENT)
+    task = caller.start()
+    await engine.entered.wait()
+    caller.send(b"")  # some servers repeat the end of the body
+    caller.hang_up()
+    await assert_left(task, engine, client)
+    assert engine.withdrawn == 1
+
+
+async def test_hang_up_after_the_answer(app: FastAPI, engine: FakeEngine) -> None:
+    caller = Caller(app)
+    caller.send(CONTENT)
+    await caller.start()
+    caller.hang_up()
+    assert [message["type"] for message in caller.outbox] == ["http.response.start", "http.response.body"]
+    assert [call.outcome for call in engine.calls] == ["ok"]
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_cancelled_server_task_passes_the_cancellation_on(app: FastAPI, engine: FakeEngine) -> None:
+    engine.gate.clear()
+    caller = Caller(app)
+    caller.send(CONTENT)
+    task = caller.start()
+    await engine.entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (engine.withdrawn, engine.calls[0].outcome) == (1, "cancelled")
+
+
+async def test_a_body_that_does_not_arrive_in_time(app: FastAPI, engine: FakeEngine) -> None:
+    caller = Caller(app, {"x-request-timeout-ms": "1"})
+    caller.send(CONTENT[:5], more_body=True)
+    await caller.start()
+    assert caller.outbox[0]["status"] == 504
+    assert [call.outcome for call in engine.calls] == ["deadline"]
