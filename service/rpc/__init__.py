@@ -1,0 +1,1 @@
+"""The gRPC transport: a thin codec between protobuf and `service.core`."""

@@ -1,0 +1,51 @@
+"""`totalvi.v1.EncoderService`: each method decodes, asks the engine and encodes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import grpc
+
+from service.core.engine import Engine
+from service.core.recorder import Call
+from service.rpc.call import unary_method
+from service.rpc.message_codec import decode_request, encode_card, encode_reply, parse
+from service.rpc.stubs import totalvi_v1_pb2 as pb
+
+SERVICE_NAME: Final[str] = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
+
+
+class EncoderServicer:
+    """The methods of the service over one engine, from serialised messages to serialised messages."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def method_handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+        """What `grpc.method_handlers_generic_handler` takes, by the name of the method."""
+        return {
+            "Encode": unary_method(self._engine, "encode", self.encode),
+            "GetModel": unary_method(self._engine, "get_model", self.get_model),
+            "ListModels": unary_method(self._engine, "list_models", self.list_models),
+        }
+
+    async def encode(self, body: bytes, call: Call) -> bytes:
+        """`EncodeRequest` → `EncodeResponse`."""
+        with call.phase("decode"):
+            message = parse(pb.EncodeRequest, body)
+            request = decode_request(message, self._engine.limits)
+        reply = await self._engine.encode(
+            request, call, model=message.model or None, version=message.model_version or None
+        )
+        with call.phase("encode"):
+            return encode_reply(reply).SerializeToString()
+
+    async def get_model(self, body: bytes, call: Call) -> bytes:
+        """`GetModelRequest` → `ModelCard`."""
+        message = parse(pb.GetModelRequest, body)
+        return encode_card(self._engine.card(message.model, message.model_version or None)).SerializeToString()
+
+    async def list_models(self, body: bytes, call: Call) -> bytes:
+        """`ListModelsRequest` → `ListModelsResponse`."""
+        parse(pb.ListModelsRequest, body)
+        return pb.ListModelsResponse(models=map(encode_card, self._engine.cards())).SerializeToString()

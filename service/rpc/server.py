@@ -1,0 +1,61 @@
+"""The gRPC server: services, limits and the manners of its connections."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service.core.engine import Engine
+from service.rpc.encoder_servicer import SERVICE_NAME, EncoderServicer
+from service.rpc.health_servicer import HealthServicer
+
+# What a message may have around its tensors' bytes: tags, lengths, shapes.
+_FRAMING_BYTES = 64 * 1024
+
+
+def build_server(
+    engine: Engine,
+    *,
+    max_message_bytes: int,
+    max_connection_age_s: float | None = None,
+    max_concurrent_rpcs: int | None = None,
+) -> grpc.aio.Server:
+    """The server of `engine`, bound to no port yet and not started; made on the event loop that is to serve it.
+
+    The caller adds the port: `server.add_insecure_port("127.0.0.1:8001")` returns its number (0 asks for a free one)
+    and raises `RuntimeError` where it cannot be had. `server.stop(grace)` takes no new calls, says GOAWAY to the
+    connected and gives the calls under way `grace` seconds. A health watch is a call that ends only with its caller or
+    the grace: a second `stop(None)`, once the engine is idle, ends the first one early.
+
+    Args:
+        engine: answers.
+        max_message_bytes: longest request taken; a longer one is refused with `RESOURCE_EXHAUSTED`.
+        max_connection_age_s: seconds after which a connection is asked to leave, so that a balancer can move it; None:
+            it may stay.
+        max_concurrent_rpcs: calls under way at once, health watches included, over which one is refused with
+            `RESOURCE_EXHAUSTED`; None: any number.
+    """
+    options: list[tuple[str, int]] = [
+        ("grpc.max_receive_message_length", max_message_bytes + _FRAMING_BYTES),
+        ("grpc.max_send_message_length", -1),
+        # Identity only, else `UNIMPLEMENTED`: grpc inflates a message before it looks at the limit, 1 MB to 1 GB.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        # A port that another process holds is an error, not a share of its calls.
+        ("grpc.so_reuseport", 0),
+        # Peers that vanished are found within about a minute, and their calls cancelled.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Clients may ping every 10 s, as many are set to; grpc by itself hangs up on more than one in 5 minutes.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+    if max_connection_age_s is not None:
+        options.append(("grpc.max_connection_age_ms", round(max_connection_age_s * 1000)))
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_concurrent_rpcs)
+    handlers = EncoderServicer(engine).method_handlers()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
+    health_servicer = HealthServicer(engine.health, services=("", SERVICE_NAME))
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return server

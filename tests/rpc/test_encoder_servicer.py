@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import asyncio
+import re
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import EncodeReply, ModelCard
+from service.rpc.encoder_servicer import SERVICE_NAME
+from service.rpc.errors import STATUS_CODES
+from service.rpc.stubs import totalvi_v1_pb2 as pb
+
+COUNTS = pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, 3], data=b"\x02\x00\x05"))
+REQUEST = pb.EncodeRequest(gene_counts=COUNTS)
+CARD = ModelCard("pbmc", "2", ("1", "2"), "ready", "ab", {"genes": ["g0"], "n_latent": 20})
+
+
+async def failure(call) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value
+
+
+def details_of(error: grpc.aio.AioRpcError) -> dict:
+    status = rpc_status.from_call(error)
+    kinds = [getattr(error_details_pb2, packed.TypeName().rpartition(".")[2]) for packed in status.details]
+    details = {}
+    for kind, packed in zip(kinds, status.details, strict=True):
+        packed.Unpack(message := kind())
+        details[kind.__name__] = message
+    return details
+
+
+async def assert_still_right(engine, stub):
+    engine.answer = EncodeReply("pbmc", "1", 1)
+    engine.gate.set()
+    assert (await stub.Encode(REQUEST)).n_cells == 1
+    assert engine.calls.finished[-1].outcome == "ok"
+    assert engine.calls.under_way == 0
+
+
+async def test_encode_walks_to_the_engine_and_back(engine, stub):
+    z = np.array([[0.1, -2.5]], dtype=np.float32)
+    engine.answer = EncodeReply("pbmc", "2", 1, cells=("AAAC-1",), z=z)
+
+    response = await stub.Encode(
+        pb.EncodeRequest(gene_counts=COUNTS, model="pbmc", model_version="2", cells=["AAAC-1"], seed=7)
+    )
+
+    assert (response.model, response.model_version, list(response.cells)) == ("pbmc", "2", ["AAAC-1"])
+    assert response.z == pb.Tensor(dtype=pb.Tensor.F32, shape=[1, 2], data=z.tobytes())
+    (request, model, version), *others = engine.asked
+    assert not others
+    assert (model, version) == ("pbmc", "2")
+    assert request.gene_counts.values.tolist() == [[2, 0, 5]]
+    assert (request.cells, request.seed) == (("AAAC-1",), 7)
+    (call,) = engine.calls.finished
+    assert (call.transport, call.operation, call.outcome) == ("grpc", "encode", "ok")
+
+
+async def test_no_model_named_is_left_to_the_engine(engine, stub):
+    await stub.Encode(REQUEST)
+
+    assert engine.asked[0][1:] == (None, None)
+
+
+async def test_get_model_finds_by_name_and_version(engine, stub):
+    engine.known = [CARD]
+
+    for request in (pb.GetModelRequest(model="pbmc"), pb.GetModelRequest(model="pbmc", model_version="2")):
+        card = await stub.GetModel(request)
+        assert (card.name, card.version, list(card.genes), dict(card.manifest)) == (
+            "pbmc",
+            "2",
+            ["g0"],
+            {"n_latent": 20},
+        )
+    assert [call.operation for call in engine.calls.finished] == ["get_model"] * 2
+
+
+async def test_get_model_of_an_unknown_version_is_not_found(engine, stub):
+    engine.known = [CARD]
+
+    error = await failure(stub.GetModel(pb.GetModelRequest(model="pbmc", model_version="9")))
+
+    assert error.code() is grpc.StatusCode.NOT_FOUND
+    assert "pbmc" in error.details()
+
+
+async def test_list_models_gives_every_card(engine, stub):
+    assert not (await stub.ListModels(pb.ListModelsRequest())).models
+    engine.known = [CARD, CARD]
+
+    assert [card.name for card in (await stub.ListModels(pb.ListModelsRequest())).models] == ["pbmc", "pbmc"]
+
+
+async def test_every_method_of_the_contract_is_there(channel):
+    for method in pb.DESCRIPTOR.services_by_name["EncoderService"].methods:
+        error = await failure(channel.unary_unary(f"/{SERVICE_NAME}/{method.name}")(b"\xff"))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind is not ErrorKind.INTERNAL])
+async def test_each_kind_reaches_the_caller(engine, stub, kind):
+    engine.answer = ServiceError(kind, "a « sentence »\nfor people", field="batch", index=4, counts={"offenders": 2})
+
+    error = await failure(stub.Encode(REQUEST, metadata=(("x-request-id", "id-1"),)))
+
+    assert error.code() is STATUS_CODES[kind]
+    assert error.details() == "a « sentence »\nfor people"
+    assert error.trailing_metadata()["x-request-id"] == "id-1"
+    assert "grpc-retry-pushback-ms" not in error.trailing_metadata()
+    details = details_of(error)
+    assert details["ErrorInfo"].reason == kind.value
+    assert dict(details["ErrorInfo"].metadata) == {"field": "batch", "index": "4", "offenders": "2"}
+    assert details["BadRequest"].field_violations[0].field == "batch"
+    assert details["RequestInfo"].request_id == "id-1"
+    assert engine.calls.finished[-1].outcome == kind.value
+    await assert_still_right(engine, stub)
+
+
+async def test_a_refusal_for_now_says_when_to_retry(engine, stub):
+    engine.answer = ServiceError(ErrorKind.OVERLOADED, "the queue is full", retry_after_s=1.5)
+
+    error = await failure(stub.Encode(REQUEST))
+
+    assert error.trailing_metadata()["grpc-retry-pushback-ms"] == "1500"
+    assert details_of(error)["RetryInfo"].retry_delay.ToMilliseconds() == 1500
+
+
+async def test_the_longest_error_fits_the_trailers(engine, stub):
+    text = "🧬" * 10_000
+    engine.answer = ServiceError(ErrorKind.INVALID, text, field=text)
+
+    error = await failure(stub.Encode(REQUEST))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details_of(error)["ErrorInfo"].reason == "invalid"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret path"), ServiceError(ErrorKind.INTERNAL, "secret path")])
+async def test_of_a_bug_only_the_request_id_leaves(engine, stub, error):
+    engine.answer = error
+
+    error = await failure(stub.Encode(REQUEST, metadata=(("x-request-id", "id-1"),)))
+
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert error.details() == "internal error; the log has it under request id id-1"
+    assert "secret" not in repr(error)
+    assert details_of(error)["ErrorInfo"].reason == "internal"
+    assert engine.calls.finished[-1].outcome == "internal"
+    await assert_still_right(engine, stub)
+
+
+async def test_an_answer_that_cannot_be_encoded_is_a_bug(engine, stub):
+    engine.answer = EncodeReply("pbmc", "1", n_cells=-1)
+
+    assert (await failure(stub.Encode(REQUEST))).code() is grpc.StatusCode.INTERNAL
+    await assert_still_right(engine, stub)
+
+
+async def test_bytes_that_are_no_message_are_malformed(engine, channel, stub):
+    error = await failure(channel.unary_unary(f"/{SERVICE_NAME}/Encode")(b"\xff\xff"))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details_of(error)["ErrorInfo"].reason == "malformed"
+    assert engine.calls.finished[-1].outcome == "malformed"
+    await assert_still_right(engine, stub)
+
+
+async def test_a_malformed_tensor_is_named(engine, stub):
+    bad = pb.EncodeRequest(gene_counts=pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.F32, shape=[2**62, 4])))
+
+    error = await failure(stub.Encode(bad))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details_of(error)["BadRequest"].field_violations[0].field == "gene_counts"
+    assert not engine.asked
+    await assert_still_right(engine, stub)
+
+
+async def test_the_engine_is_told_the_deadline(engine, stub):
+    await stub.Encode(REQUEST)
+    await stub.Encode(REQUEST, timeout=30)
+
+    unbounded, bounded = engine.timeouts
+    assert unbounded is None
+    assert 20 < bounded < 31  # gRPC rounds a timeout up on the wire
+
+
+async def test_a_deadline_that_passes_cancels_the_engine(engine, stub):
+    engine.gate.clear()
+
+    error = await failure(stub.Encode(REQUEST, timeout=0.2))
+
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await engine.cancelled.wait()
+    await assert_still_right(engine, stub)
+
+
+async def test_a_caller_that_leaves_cancels_the_engine(engine, stub):
+    engine.gate.clear()
+    call = stub.Encode(REQUEST)
+    await engine.entered.wait()
+
+    call.cancel()
+
+    await engine.cancelled.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert engine.calls.finished[-1].outcome == "cancelled"
+    await assert_still_right(engine, stub)
+
+
+async def test_k_of_n_callers_leave_and_the_others_are_answered(engine, stub):
+    engine.gate.clear()
+    calls = [stub.Encode(REQUEST) for _ in range(20)]
+    for call in calls[::2]:
+        call.cancel()
+    engine.gate.set()
+
+    answers = await asyncio.gather(*calls[1::2])
+
+    assert [answer.n_cells for answer in answers] == [1] * 10
+    await assert_still_right(engine, stub)
+
+
+@pytest.mark.parametrize("request_id", ["id-1", "!~", "x" * 128])
+async def test_a_sane_request_id_is_kept(engine, stub, request_id):
+    call = stub.Encode(REQUEST, metadata=(("x-request-id", request_id),))
+    await call
+
+    assert (await call.trailing_metadata())["x-request-id"] == request_id
+    assert engine.calls.finished[0].request_id == request_id
+
+
+@pytest.mark.parametrize("metadata", [(), (("x-request-id", ""),), (("x-request-id", "a b"),)])
+async def test_another_request_id_is_made(engine, stub, metadata):
+    call = stub.Encode(REQUEST, metadata=metadata)
+    await call
+
+    request_id = (await call.trailing_metadata())["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", request_id)
+    assert engine.calls.finished[0].request_id == request_id
+
+
+async def test_a_request_id_too_long_is_replaced(stub):
+    call = stub.Encode(REQUEST, metadata=(("x-request-id", "x" * 129),))
+    await call
+
+    assert len((await call.trailing_metadata())["x-request-id"]) == 32
+
+
+async def test_the_phases_are_told(stub):
+    call = stub.Encode(REQUEST)
+    await call
+
+    server_timing = (await call.trailing_metadata())["server-timing"]
+    assert re.fullmatch(r"decode;dur=\d+\.\d{3}, encode;dur=\d+\.\d{3}", server_timing)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service.rpc.server import build_server
+from service.rpc.stubs import totalvi_v1_pb2 as pb
+from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
+
+SERVICE = "totalvi.v1.EncoderService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def request_of(n_bytes: int) -> pb.EncodeRequest:
+    return pb.EncodeRequest(
+        gene_counts=pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, n_bytes], data=bytes(n_bytes)))
+    )
+
+
+def asked(service: str) -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=service)
+
+
+@pytest.fixture
+async def health(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)
+
+
+async def test_a_request_up_to_the_limit_is_taken(engine, stub):
+    await stub.Encode(request_of(engine.limits.max_request_bytes))
+
+    assert engine.asked[0][0].gene_counts.n_columns == engine.limits.max_request_bytes
+
+
+async def test_a_request_over_the_limit_is_refused(engine, stub):
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await stub.Encode(request_of(2 * engine.limits.max_request_bytes))
+
+    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert not engine.timeouts
+    await stub.Encode(request_of(1))
+
+
+async def test_a_compressed_request_is_refused_before_it_is_inflated(engine, port):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", compression=grpc.Compression.Gzip) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await EncoderServiceStub(channel).Encode(request_of(2 * engine.limits.max_request_bytes))
+
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert not engine.timeouts
+
+
+async def test_a_port_in_use_is_an_error(engine, port):
+    server = build_server(cast(Any, engine), max_message_bytes=1 << 20)
+
+    with pytest.raises(RuntimeError, match=str(port)):
+        server.add_insecure_port(f"127.0.0.1:{port}")
+
+
+async def test_calls_over_the_number_allowed_are_refused(engine):
+    server = build_server(cast(Any, engine), max_message_bytes=1 << 20, max_concurrent_rpcs=1)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = EncoderServiceStub(channel)
+        engine.gate.clear()
+        first = stub.Encode(request_of(1))
+        await engine.entered.wait()
+
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await stub.Encode(request_of(1))
+
+        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        engine.gate.set()
+        assert (await first).n_cells == 1
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE])
+async def test_check_tells_the_state_at_once(engine, health, service):
+    assert (await health.Check(asked(service))).status == NOT_SERVING
+    engine.health.mark_ready()
+    assert (await health.Check(asked(service))).status == SERVING
+    engine.health.mark_failed("the device is gone")
+    assert (await health.Check(asked(service))).status == NOT_SERVING
+
+
+async def test_check_of_an_unknown_service_is_not_found(health):
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await health.Check(asked("other.Service"))
+
+    assert refusal.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_watch_follows_changes_from_any_thread(engine, health):
+    watches = [health.Watch(asked(service)) for service in ("", SERVICE)]
+    assert [(await watch.read()).status for watch in watches] == [NOT_SERVING] * 2
+
+    await asyncio.to_thread(engine.health.mark_ready)
+    assert [(await watch.read()).status for watch in watches] == [SERVING] * 2
+
+    await asyncio.to_thread(engine.health.mark_draining)
+    assert [(await watch.read()).status for watch in watches] == [NOT_SERVING] * 2
+
+
+async def test_a_watcher_that_leaves_takes_nobody_along(engine, health):
+    leaving, staying = health.Watch(asked("")), health.Watch(asked(""))
+    assert (await leaving.read()).status == (await staying.read()).status == NOT_SERVING
+    leaving.cancel()
+    # A round trip on the same connection: the server has seen the cancellation.
+    await health.Check(asked(""))
+
+    engine.health.mark_ready()
+
+    assert (await staying.read()).status == SERVING
+
+
+async def test_watch_of_an_unknown_service_says_so_and_stays(health):
+    watch = health.Watch(asked("other.Service"))
+
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+
+
+async def test_a_change_after_the_loop_has_closed_disturbs_nobody(engine):
+    async def build() -> None:
+        build_server(cast(Any, engine), max_message_bytes=1 << 20)
+
+    await asyncio.to_thread(asyncio.run, build())
+
+    engine.health.mark_ready()
+
+    assert engine.health.ready
+
+
+async def test_reflection_lists_the_services_and_gives_the_contract(channel):
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+    ]
+
+    services, contract = [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
+
+    assert {service.name for service in services.list_services_response.service} == {
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    files = [FileDescriptorProto.FromString(file) for file in contract.file_descriptor_response.file_descriptor_proto]
+    assert "totalvi_v1.proto" in {file.name for file in files}
