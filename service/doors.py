@@ -1,0 +1,188 @@
+"""The three servers of a process on one loop: callers' REST and gRPC, and the operators' HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any, TypeAlias
+
+import grpc
+import uvicorn
+
+from service.core.health import Health, ServingState
+from service.settings import ListenSettings, flag
+
+AsgiApp: TypeAlias = Callable[..., Awaitable[None]]
+
+LINGER_S = 3.0
+"""What answers on their way out get, and gRPC streams that carry none."""
+
+
+FIRST_CALL_S = 0.2
+"""What a connection made at the last moment gets to send its call."""
+
+
+class ListenError(Exception):
+    """A port cannot be listened on."""
+
+
+class Doors:
+    """The three servers of a process. Their ports are taken at construction, before anything slow."""
+
+    def __init__(
+        self,
+        listen: ListenSettings,
+        *,
+        health: Health,
+        http_app: AsgiApp,
+        operator_app: AsgiApp,
+        grpc_server: grpc.aio.Server,
+    ) -> None:
+        self._grpc = grpc_server
+        self._host = f"[{listen.host}]" if ":" in listen.host else listen.host
+        with contextlib.ExitStack() as undo:
+            http = undo.enter_context(_bound(listen.host, "http_port", listen.http_port))
+            operators = undo.enter_context(_bound(listen.host, "admin_port", listen.admin_port))
+            self._grpc_port = self._bind_grpc(listen)
+            undo.pop_all()
+        self._http = _HttpServer(_closing_while_draining(http_app, health), http)
+        self._operators = _HttpServer(operator_app, operators)
+
+    def _bind_grpc(self, listen: ListenSettings) -> int:
+        # gRPC would share a port that is taken (SO_REUSEPORT), or tell the reason only its own log: try it first.
+        with _bound(listen.host, "grpc_port", listen.grpc_port):
+            pass
+        return self._grpc.add_insecure_port(f"{self._host}:{listen.grpc_port}")
+
+    async def open(self) -> None:
+        """Accept connections, operators' first; the core refuses calls until it is ready."""
+        self._operators.start()
+        self._http.start()
+        await self._grpc.start()
+
+    def ports(self) -> dict[str, int]:
+        """The ports in use, by the names of their settings."""
+        return {"http_port": self._http.port, "grpc_port": self._grpc_port, "admin_port": self._operators.port}
+
+    def where(self) -> str:
+        """The addresses in use, for people."""
+        host, ports = self._host, self.ports()
+        return (
+            f"http://{host}:{ports['http_port']}, grpc://{host}:{ports['grpc_port']}, "
+            f"operators http://{host}:{ports['admin_port']}"
+        )
+
+    async def broken(self) -> None:
+        """Until an HTTP server ends although nobody asked it to."""
+        await asyncio.wait({self._http.task, self._operators.task}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def close_callers(self, grace_s: float, n_calls: Callable[[], int]) -> None:
+        """Accept no more calls (GOAWAY) and wait until those under way are answered, the gRPC ones up to `grace_s`.
+
+        A health watch or an idle stream ends with its caller only: once no call is under way, it gets `LINGER_S`.
+        """
+        stopping = asyncio.ensure_future(self._grpc.stop(grace_s))
+        await self._http.stop()
+        while n_calls() and not stopping.done():
+            await asyncio.sleep(0.02)
+        await asyncio.wait({stopping}, timeout=LINGER_S)
+        await self._grpc.stop(None)
+
+    async def close_operators(self) -> None:
+        """Close the operators' port, whatever is under way there after a second."""
+        await asyncio.wait({asyncio.ensure_future(self._operators.stop())}, timeout=1)
+
+    def slam(self) -> None:
+        """Close whatever is still open, now."""
+        self._http.cancel()
+        self._operators.cancel()
+
+
+class _HttpServer(uvicorn.Server):
+    """A uvicorn server on a bound socket that leaves the process' signals alone."""
+
+    def __init__(self, app: AsgiApp, sock: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            # Longer than proxies keep an idle connection (nginx: 60 s), so that theirs is the side that closes it.
+            timeout_keep_alive=75,
+        )
+        super().__init__(config)
+        self._socket = sock
+        self._told = asyncio.Event()
+        self.port: int = sock.getsockname()[1]
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Renew the date header each second until told to stop; uvicorn's own loop wakes ten times as often."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), timeout=1)
+
+    def start(self) -> None:
+        """Serve in a task of the running loop."""
+        self.task = asyncio.create_task(self.serve(sockets=[self._socket]))
+
+    async def stop(self) -> None:
+        """Accept no more, and wait until every call is answered."""
+        self._close_listeners()
+        # uvicorn would hang up at once on a connection that has yet to send its first call.
+        await asyncio.sleep(FIRST_CALL_S)
+        self.should_exit = True
+        self._told.set()
+        await asyncio.wait({self.task})
+
+    def cancel(self) -> None:
+        """Drop everything."""
+        self.task.cancel()
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+        self._close_listeners()
+        self._socket.close()
+
+    def _close_listeners(self) -> None:
+        for listener in getattr(self, "servers", ()):  # none before its task has begun
+            listener.close()
+
+
+def _bound(host: str, name: str, port: int) -> socket.socket:
+    """A listening socket. `name` is the setting that chose the port."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family, backlog=2048, dualstack_ipv6=host == "::")
+    except OSError as error:
+        # A failed bind has a long-winded text, a failed look-up of the host a number of its own kind.
+        short = error.errno and not isinstance(error, socket.gaierror)
+        reason = os.strerror(error.errno or 0) if short else str(error.strerror or error)
+        raise ListenError(
+            f"cannot listen on {host}:{port} ({reason.lower()}): choose another {flag(name)} or {flag('host')}"
+        ) from error
+
+
+def _closing_while_draining(app: AsgiApp, health: Health) -> AsgiApp:
+    """`app`, but each answer of a draining process closes its connection: kept ones would be cut under a next call."""
+
+    async def wrapped(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        async def send_closing(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start" and health.state is ServingState.DRAINING:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await app(scope, receive, send_closing)
+
+    return wrapped

@@ -1,0 +1,99 @@
+"""Log lines: text for people at a terminal, one JSON object a line for machines.
+
+No value can forge a line: what a caller sent stays inside its own line, with control characters escaped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import re
+import sys
+from typing import Any, TextIO
+
+# What any record carries; the rest of its attributes came as `extra`. uvicorn adds a coloured copy of its message.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN = re.compile(r"[\w.:/+-]+", re.ASCII)
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Send every logger of the process to `stream` (standard error) from `level` on.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.
+        stream: where lines go.
+    """
+    stream = stream or sys.stderr
+    if form == "auto":
+        form = "text" if stream.isatty() else "json"
+    sink = logging.StreamHandler(stream)
+    sink.setFormatter(TextLines() if form == "text" else JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [sink]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "grpc", "grpc._cython", "asyncio"):
+        foreign = logging.getLogger(name)
+        foreign.handlers.clear()
+        foreign.propagate = True
+        # Their news of every start and stop would drown ours.
+        foreign.setLevel(logging.NOTSET if level == "debug" else max(root.level, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: `ts`, `level`, `logger`, `message`, the extra fields, `exception` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of ASCII."""
+        line: dict[str, Any] = {
+            "ts": _timestamp(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if trace := _trace(self, record):
+            line["exception"] = trace
+        for name, value in _extra(record).items():
+            line.setdefault(name, value)
+        return json.dumps(line, default=str)
+
+
+class TextLines(logging.Formatter):
+    """Time, level, logger, message and `name=value` for the extra fields; a traceback follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, and a bar before each line of its traceback."""
+        words = [_timestamp(record), f"{record.levelname:<7}", record.name, _escaped(record.getMessage())]
+        words += [f"{name}={_text(value)}" for name, value in _extra(record).items()]
+        trace = _trace(self, record)
+        return "\n".join([" ".join(words), *(f"  | {_escaped(line)}" for line in trace.split("\n") if trace)])
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    return datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    parts = []
+    if record.exc_info and record.exc_info[0] is not None:
+        parts.append(formatter.formatException(record.exc_info))
+    if record.stack_info:
+        parts.append(formatter.formatStack(record.stack_info))
+    return "\n".join(parts)
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    # A space or a quote inside a value would let it pass for two fields.
+    return text if _PLAIN.fullmatch(text) else json.dumps(value, default=str)

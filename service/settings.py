@@ -1,0 +1,301 @@
+"""Frozen settings, one group a part; every field is one flag and one `TOTALVI_…` variable (API 1).
+
+The fields are the only table: `--http-port`, `TOTALVI_HTTP_PORT` and the attribute `http_port` are one name in three
+spellings, and a field's metadata says how its text is read and what `--help` says of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+PREFIX = "TOTALVI_"
+MIB = 1 << 20
+
+Read: TypeAlias = Callable[[str], Any]
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; one line that names its flag or variable and says what to do."""
+
+
+def whole(low: int, high: int) -> Read:
+    """Read a whole number from `low` to `high`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def number(low: float, high: float) -> Read:
+    """Read a finite number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ValueError(f"a number from {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def size(low: int, high: int) -> Read:
+    """Read a number of bytes: `67108864`, `64M` or `64MiB` (powers of two all)."""
+
+    def read(text: str) -> int:
+        match = re.fullmatch(r"(\d{1,15})(?:([KMG])(?:iB)?)?", text, re.ASCII | re.IGNORECASE)
+        scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+        value = int(match[1]) * scale[(match[2] or "").lower()] if match else -1
+        if not low <= value <= high:
+            raise ValueError(f"a size from {low} to {high} bytes, like 64MiB")
+        return value
+
+    return read
+
+
+def one_of(*words: str) -> Read:
+    """Read one of `words`."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return read
+
+
+def matching(pattern: str, wanted: str, make: Callable[[str], Any] = str) -> Read:
+    """Read text that matches `pattern`; `wanted` says so in words."""
+
+    def read(text: str) -> Any:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(wanted)
+        return make(text)
+
+    return read
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """What a settings field knows of its text: how it is read, and what `--help` says."""
+
+    read: Read
+    help: str
+    shown_default: str
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def setting(default: Any, read: Read, text: str, *, shown: str | None = None) -> Any:
+    """A field of a settings group; `shown` is its default as people read it."""
+    return dataclasses.field(default=default, metadata={"option": Option(read, text, shown or str(default))})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where the servers listen. Port 0 takes a free one."""
+
+    host: str = setting("127.0.0.1", matching(r"\S+", "an address or host name"), "address of all ports")
+    http_port: int = setting(8000, whole(0, 65535), "callers' REST port; 0 takes a free one")
+    grpc_port: int = setting(8001, whole(0, 65535), "callers' gRPC port; 0 takes a free one")
+    admin_port: int = setting(8002, whole(0, 65535), "operators' port (metrics, probes); 0 takes a free one")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """What the encoder runs on."""
+
+    device: str = setting(
+        "auto", matching(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:N"), "where to compute"
+    )
+    threads: int = dataclasses.field(
+        default_factory=_cores,
+        metadata={"option": Option(whole(1, 1024), "threads of one computation on the cpu", "the cores")},
+    )
+    precision: Literal["float32"] = setting("float32", one_of("float32"), "arithmetic of the encoder")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BatchSettings:
+    """How calls share one computation."""
+
+    max_batch_cells: int = setting(1024, whole(1, 1 << 20), "most cells in one computation")
+    max_batch_entries: int = setting(1 << 22, whole(1, 1 << 30), "most non-zero gene counts in one computation")
+    max_delay_ms: float = setting(0.0, number(0, 10_000), "how long an idle encoder waits for company", shown="0")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What is refused: as overload where the queue is full, as too large where one call asks too much."""
+
+    max_queue_cells: int = setting(65536, whole(1, 1 << 30), "most cells that wait")
+    max_queue_bytes: int = setting(1 << 30, size(1, 1 << 40), "most memory of the cells that wait", shown="1GiB")
+    # gRPC holds message sizes in an int32.
+    max_request_bytes: int = setting(64 * MIB, size(1, (1 << 31) - 1), "largest body or message", shown="64MiB")
+    max_request_cells: int = setting(65536, whole(1, 1 << 30), "most cells of one call")
+    max_samples: int = setting(1000, whole(0, 1 << 20), "most draws for a cell")
+    max_sample_values: int = setting(1 << 24, whole(0, 1 << 30), "most drawn numbers of one call")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DrainSettings:
+    """How the process goes down: it serves on for the delay, then has the timeout to finish what it took in."""
+
+    drain_delay_s: float = setting(
+        5.0, number(0, 3600), "seconds to serve on after a stop signal, until balancers have noticed", shown="5"
+    )
+    drain_timeout_s: float = setting(
+        30.0, number(1, 3600), "seconds after the delay to finish what was taken in", shown="30"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how."""
+
+    log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "least severity that is logged")
+    log_format: str = setting(
+        "auto", one_of("auto", "text", "json"), "form of a log line", shown="text on a terminal, json elsewhere"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of a server."""
+
+    models: Path = dataclasses.field(
+        metadata={"option": Option(matching(r".+", "a directory", Path), "directory of the models", "required")}
+    )
+    listen: ListenSettings = dataclasses.field(default_factory=ListenSettings)
+    device: DeviceSettings = dataclasses.field(default_factory=DeviceSettings)
+    batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
+    limits: LimitSettings = dataclasses.field(default_factory=LimitSettings)
+    drain: DrainSettings = dataclasses.field(default_factory=DrainSettings)
+    log: LogSettings = dataclasses.field(default_factory=LogSettings)
+
+    def __post_init__(self) -> None:
+        """Raise `SettingsError` where the groups do not fit each other."""
+        _refuse_equal_ports(self.listen)
+        limits = self.limits
+        _refuse_over("max_request_cells", limits.max_request_cells, "max_queue_cells", limits.max_queue_cells)
+        _refuse_over("max_request_bytes", limits.max_request_bytes, "max_queue_bytes", limits.max_queue_bytes)
+
+    @classmethod
+    def from_args(cls, namespace: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+        """Settings of a parsed command line and an environment; a flag beats a variable, a variable the default.
+
+        Raises:
+            SettingsError: a variable is unknown, or a value is missing, unreadable, out of range or does not fit.
+        """
+        _refuse_unknown_variables(environ)
+        values: dict[type, dict[str, Any]] = {group: {} for group in (cls, *GROUPS.values())}
+        for group, field in fields():
+            for source, text in (
+                (flag(field.name), getattr(namespace, field.name, None)),
+                (variable(field.name), environ.get(variable(field.name))),
+            ):
+                if text is not None:
+                    values[group][field.name] = _read(source, field, text)
+                    break
+        if "models" not in values[cls]:
+            raise SettingsError(f"no models directory: give {flag('models')} DIRECTORY or set {variable('models')}")
+        return cls(**values[cls], **{name: group(**values[group]) for name, group in GROUPS.items()})
+
+
+GROUPS: dict[str, type] = {
+    "listen": ListenSettings,
+    "device": DeviceSettings,
+    "batch": BatchSettings,
+    "limits": LimitSettings,
+    "drain": DrainSettings,
+    "log": LogSettings,
+}
+
+
+def fields() -> Iterator[tuple[type, dataclasses.Field[Any]]]:
+    """Every setting with the group that holds it, in the order of `--help`."""
+    for group in (Settings, *GROUPS.values()):
+        for field in dataclasses.fields(group):
+            if "option" in field.metadata:
+                yield group, field
+
+
+def flag(name: str) -> str:
+    """The flag of the setting `name`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The environment variable of the setting `name`."""
+    return PREFIX + name.upper()
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give `parser` the flag of every setting; their texts are read later, beside the environment's."""
+    for _, field in fields():
+        option: Option = field.metadata["option"]
+        parser.add_argument(
+            flag(field.name),
+            metavar=field.name.rpartition("_")[2].upper(),
+            help=f"{option.help} [{variable(field.name)}; {option.shown_default}]",
+        )
+
+
+def read_variable(name: str, environ: Mapping[str, str]) -> Any:
+    """The one setting `name` from the environment, or its default.
+
+    Raises:
+        SettingsError: its variable cannot be read.
+    """
+    field = next(field for _, field in fields() if field.name == name)
+    text = environ.get(variable(name))
+    return field.default if text is None else _read(variable(name), field, text)
+
+
+def _read(source: str, field: dataclasses.Field[Any], text: str) -> Any:
+    option: Option = field.metadata["option"]
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise SettingsError(f"{source} {text!r}: give {error}") from None
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = [variable(field.name) for _, field in fields()]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise SettingsError(f"unknown environment variable {name}: did you mean {nearest}? unset it or correct it")
+
+
+def _refuse_equal_ports(listen: ListenSettings) -> None:
+    seen: dict[int, str] = {}
+    for name in ("http_port", "grpc_port", "admin_port"):
+        port = getattr(listen, name)
+        if port and port in seen:
+            raise SettingsError(f"{flag(seen[port])} and {flag(name)} are both {port}: give each its own port")
+        seen[port] = name
+
+
+def _refuse_over(name: str, value: int, bound_name: str, bound: int) -> None:
+    if value > bound:
+        raise SettingsError(
+            f"{flag(name)} ({value}) is over {flag(bound_name)} ({bound}), so such a call could never be queued: "
+            "lower the first or raise the second"
+        )

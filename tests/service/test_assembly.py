@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from model.contract import DeviceLost
+from service.assembly import Service, build_service
+from service.core.batch import BatcherLimits
+from service.core.catalog import CatalogError
+from service.core.health import ServingState
+from service.settings import BatchSettings, LimitSettings, Settings
+from tests.fakes import FakeEncoder, Gate
+
+PATIENCE_S = 10.0
+CELL = {"gene_counts": [[1, 0, 2, 0, 0]], "protein_counts": [[0, 0]], "batch": "a"}
+"""One cell of the fake encoder's model."""
+
+
+@pytest.fixture
+def encoder() -> FakeEncoder:
+    return FakeEncoder()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    for version in ("1", "2"):
+        folder = tmp_path / "pbmc" / version
+        folder.mkdir(parents=True)
+        (folder / "encoder.pt").touch()
+    return tmp_path
+
+
+@pytest.fixture
+async def build(encoder) -> AsyncIterator[Callable[..., Service]]:
+    built: list[Service] = []
+
+    def build(models: Path, **groups: object) -> Service:
+        post = asyncio.get_running_loop().call_soon_threadsafe
+        service = build_service(Settings(models=models, **groups), post=post, load_encoder=lambda path: encoder)
+        built.append(service)
+        return service
+
+    yield build
+    for service in built:
+        assert service.finish(PATIENCE_S)
+        await service.grpc_server.stop(None)
+
+
+@pytest.fixture
+async def service(build, models) -> Service:
+    service = build(models)
+    service.load()
+    service.health.mark_ready()
+    return service
+
+
+async def encode(service: Service, **changes: object) -> httpx.Response:
+    transport = httpx.ASGITransport(service.http_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://callers") as callers:
+        return await asyncio.wait_for(callers.post("/v1/encode", json={**CELL, **changes}), PATIENCE_S)
+
+
+async def operators(service: Service, path: str) -> httpx.Response:
+    transport = httpx.ASGITransport(service.operator_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://operators") as client:
+        return await client.get(path)
+
+
+async def test_a_cell_walks_from_the_door_to_the_encoder_and_back(service):
+    answer = await encode(service)
+    assert answer.status_code == 200
+    assert answer.json()["model_version"] == "2"
+    # What the fake encoder makes of this cell: 1 x 1 + 2 x 3.
+    assert answer.json()["qz"]["mean"] == [[7.0, 14.0, 21.0]]
+    metrics = (await operators(service, "/metrics")).text
+    assert 'totalvi_cells_total{model="pbmc",transport="rest",version="2"} 1.0' in metrics
+    assert "totalvi_batch_cells_sum 1.0" in metrics
+    assert service.n_calls == 0
+
+
+async def test_before_the_models_are_loaded_callers_are_told_to_wait(build, models):
+    service = build(models)
+    answer = await encode(service)
+    assert answer.status_code == 503
+    assert "Retry-After" in answer.headers
+    assert (await operators(service, "/startupz")).status_code == 503
+
+
+async def test_draining_serves_on_and_a_closed_queue_refuses(service):
+    service.health.mark_draining()
+    assert (await operators(service, "/readyz")).status_code == 503
+    assert (await encode(service)).status_code == 200
+    assert service.finish(PATIENCE_S)
+    assert (await encode(service)).status_code == 503
+
+
+async def test_a_stuck_encoder_is_not_waited_for_and_its_callers_are_answered(service, encoder):
+    encoder.gate = Gate()
+    call = asyncio.create_task(encode(service))
+    await asyncio.to_thread(encoder.gate.wait_entered)
+    assert service.n_calls == 1
+    assert not await asyncio.to_thread(service.finish, 0.01)
+    service.abandon()
+    assert (await call).status_code == 503
+    encoder.gate.open()
+
+
+async def test_a_lost_device_fails_the_process(service, encoder):
+    encoder.errors = [DeviceLost("cuda:0 failed")]
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    service.health.subscribe(lambda state: loop.call_soon_threadsafe(failed.set))
+    assert (await encode(service)).status_code == 503
+    await asyncio.wait_for(failed.wait(), PATIENCE_S)
+    assert service.health.state is ServingState.FAILED
+    probe = await operators(service, "/livez")
+    assert (probe.status_code, probe.json()["reason"]) == (503, "the encoder's worker died (DeviceLost)")
+
+
+async def test_an_encoder_that_fails_once_fails_one_batch(service, encoder):
+    encoder.errors = [RuntimeError("bug")]
+    assert (await encode(service)).status_code == 500
+    assert (await encode(service)).status_code == 200
+    assert service.health.ready
+
+
+async def test_a_directory_without_models_is_refused(build, tmp_path):
+    with pytest.raises(CatalogError, match="totalvi-serve export"):
+        build(tmp_path).load()
+
+
+async def test_settings_reach_the_parts(build, models):
+    service = build(
+        models,
+        batch=BatchSettings(max_batch_cells=10, max_batch_entries=20, max_delay_ms=30.0),
+        limits=LimitSettings(
+            max_queue_cells=40,
+            max_queue_bytes=50,
+            max_request_bytes=45,
+            max_request_cells=35,
+            max_samples=3,
+            max_sample_values=4,
+        ),
+    )
+    assert service.batcher._limits == BatcherLimits(10, 20, 0.03, 40, 50)
+    service.load()
+    service.health.mark_ready()
+    answer = await encode(service)
+    assert answer.status_code == 413
+    assert "45" in answer.json()["detail"]
+    assert "totalvi_queue_capacity_cells 40.0" in (await operators(service, "/metrics")).text
+
+
+async def test_the_grpc_server_is_bound_to_nothing_yet(service):
+    port = service.grpc_server.add_insecure_port("127.0.0.1:0")
+    await service.grpc_server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        assert await check(b"") == b"\x08\x01"

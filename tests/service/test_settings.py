@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service import settings
+from service.settings import Settings, SettingsError
+
+MODELS = {"TOTALVI_MODELS": "models"}
+
+# API 1, and the limits that DESIGN adds to it: flag, variable, where it is held, default, another text, its value.
+TABLE = [
+    ("--host", "TOTALVI_HOST", "listen.host", "127.0.0.1", "0.0.0.0", "0.0.0.0"),
+    ("--http-port", "TOTALVI_HTTP_PORT", "listen.http_port", 8000, "0", 0),
+    ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
+    ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
+    ("--device", "TOTALVI_DEVICE", "device.device", "auto", "cuda:1", "cuda:1"),
+    ("--threads", "TOTALVI_THREADS", "device.threads", len(os.sched_getaffinity(0)), "3", 3),
+    ("--precision", "TOTALVI_PRECISION", "device.precision", "float32", "float32", "float32"),
+    ("--max-batch-cells", "TOTALVI_MAX_BATCH_CELLS", "batch.max_batch_cells", 1024, "16", 16),
+    ("--max-batch-entries", "TOTALVI_MAX_BATCH_ENTRIES", "batch.max_batch_entries", 1 << 22, "5000", 5000),
+    ("--max-delay-ms", "TOTALVI_MAX_DELAY_MS", "batch.max_delay_ms", 0.0, "2.5", 2.5),
+    ("--max-queue-cells", "TOTALVI_MAX_QUEUE_CELLS", "limits.max_queue_cells", 65536, "70000", 70000),
+    ("--max-queue-bytes", "TOTALVI_MAX_QUEUE_BYTES", "limits.max_queue_bytes", 1 << 30, "2G", 2 << 30),
+    ("--max-request-bytes", "TOTALVI_MAX_REQUEST_BYTES", "limits.max_request_bytes", 64 << 20, "1MiB", 1 << 20),
+    ("--max-request-cells", "TOTALVI_MAX_REQUEST_CELLS", "limits.max_request_cells", 65536, "7", 7),
+    ("--max-samples", "TOTALVI_MAX_SAMPLES", "limits.max_samples", 1000, "0", 0),
+    ("--max-sample-values", "TOTALVI_MAX_SAMPLE_VALUES", "limits.max_sample_values", 1 << 24, "100", 100),
+    ("--drain-delay-s", "TOTALVI_DRAIN_DELAY_S", "drain.drain_delay_s", 5.0, "0", 0.0),
+    ("--drain-timeout-s", "TOTALVI_DRAIN_TIMEOUT_S", "drain.drain_timeout_s", 30.0, "1.5", 1.5),
+    ("--log-level", "TOTALVI_LOG_LEVEL", "log.log_level", "info", "error", "error"),
+    ("--log-format", "TOTALVI_LOG_FORMAT", "log.log_format", "auto", "json", "json"),
+]
+
+
+def load(*arguments: str, **environ: str) -> Settings:
+    parser = argparse.ArgumentParser()
+    settings.add_flags(parser)
+    return Settings.from_args(parser.parse_args(arguments), {**MODELS, **environ})
+
+
+def held(chosen: Settings, where: str) -> object:
+    group, name = where.split(".")
+    return getattr(getattr(chosen, group), name)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_each_setting_has_a_flag_a_variable_and_a_default(row):
+    flag, variable, where, default, text, value = row
+    assert held(load(), where) == default
+    assert held(load(**{variable: text}), where) == value
+    assert held(load(flag, text), where) == value
+    assert type(held(load(flag, text), where)) is type(default)
+
+
+def test_the_table_is_complete():
+    assert {flag for flag, *_ in TABLE} | {"--models"} == {settings.flag(field.name) for _, field in settings.fields()}
+
+
+def test_a_flag_beats_a_variable_beats_the_default():
+    assert load("--http-port", "1", TOTALVI_HTTP_PORT="2").listen.http_port == 1
+    # What a flag overrules is not even read.
+    assert load("--http-port", "1", TOTALVI_HTTP_PORT="x").listen.http_port == 1
+
+
+def test_models_is_required():
+    with pytest.raises(SettingsError, match=r"--models DIRECTORY.*TOTALVI_MODELS"):
+        Settings.from_args(argparse.Namespace(), {})
+    assert load("--models", "elsewhere").models == Path("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("unknown", "nearest"),
+    [
+        ("TOTALVI_MAX_BATCH_CELL", "TOTALVI_MAX_BATCH_CELLS"),
+        ("TOTALVI_HTTPPORT", "TOTALVI_HTTP_PORT"),
+        ("TOTALVI_LOGLEVEL", "TOTALVI_LOG_LEVEL"),
+        ("TOTALVI_", "TOTALVI_"),
+        # Features that are not built: never silently ignored.
+        ("TOTALVI_TOKENS_FILE", "TOTALVI_"),
+        ("TOTALVI_ADMIN", "TOTALVI_ADMIN_PORT"),
+    ],
+)
+def test_an_unknown_variable_names_the_nearest(unknown, nearest):
+    with pytest.raises(SettingsError, match=f"{unknown}: did you mean {nearest}"):
+        load(**{unknown: "1"})
+
+
+def test_other_programs_variables_are_left_alone():
+    assert load(PATH="/bin", TOTAL_VI="1", totalvi_host="x").listen.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("1", 1), ("64MiB", 64 << 20), ("64M", 64 << 20), ("2k", 2048), ("1KiB", 1024), ("1gib", 1 << 30)],
+)
+def test_sizes(text, n_bytes):
+    assert load("--max-request-bytes", text).limits.max_request_bytes == n_bytes
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [
+        ("--http-port", "-1"),
+        ("--http-port", "65536"),
+        ("--http-port", ""),
+        ("--http-port", "8_000"),
+        ("--http-port", "٣"),
+        ("--host", ""),
+        ("--host", "a b"),
+        ("--models", ""),
+        ("--device", "tpu"),
+        ("--threads", "0"),
+        ("--precision", "bfloat16"),
+        ("--max-batch-cells", "0"),
+        ("--max-batch-cells", "1e3"),
+        ("--max-delay-ms", "nan"),
+        ("--max-delay-ms", "-0.1"),
+        ("--max-delay-ms", "inf"),
+        ("--max-request-bytes", "64MB"),
+        ("--max-request-bytes", "0"),
+        ("--max-request-bytes", "2GiB"),
+        ("--max-request-bytes", "-5"),
+        ("--drain-timeout-s", "soon"),
+        ("--drain-timeout-s", "0"),
+        ("--log-level", "loud"),
+        ("--log-format", "xml"),
+    ],
+)
+def test_nonsense_is_refused_by_name(flag, text):
+    variable = settings.variable(flag[2:].replace("-", "_"))
+    for source, arguments, environ in ((flag, (f"{flag}={text}",), {}), (variable, (), {variable: text})):
+        with pytest.raises(SettingsError, match=rf"^{re.escape(source)} .*: give ") as refused:
+            load(*arguments, **environ)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flags"),
+    [
+        (("--max-request-cells", "10", "--max-queue-cells", "9"), ("--max-request-cells", "--max-queue-cells")),
+        (("--max-request-bytes", "2M", "--max-queue-bytes", "1M"), ("--max-request-bytes", "--max-queue-bytes")),
+        (("--http-port", "8001"), ("--http-port", "--grpc-port")),
+        (("--admin-port", "8000"), ("--http-port", "--admin-port")),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(arguments, flags):
+    with pytest.raises(SettingsError) as refused:
+        load(*arguments)
+    assert all(flag in str(refused.value) for flag in flags)
+
+
+def test_free_ports_may_be_asked_for_together():
+    assert load("--http-port", "0", "--grpc-port", "0", "--admin-port", "0").listen.admin_port == 0
+
+
+def test_settings_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load().listen.http_port = 1  # type: ignore[misc]
+
+
+def test_one_setting_can_be_read_alone():
+    assert settings.read_variable("admin_port", {}) == 8002
+    assert settings.read_variable("admin_port", {"TOTALVI_ADMIN_PORT": "9"}) == 9
+    with pytest.raises(SettingsError, match="TOTALVI_ADMIN_PORT"):
+        settings.read_variable("admin_port", {"TOTALVI_ADMIN_PORT": "x"})
+
+
+def test_nothing_is_read_from_the_environment_at_import():
+    code = "import service.settings"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TOTALVI_NONSENSE": "1"})
