@@ -1,0 +1,72 @@
+# Everything a newcomer needs is `make serve` and `make test`; `make help` lists the rest.
+VENV    ?= .venv
+BASE    ?= $(firstword $(shell command -v python3.11 python3))
+PYTHON  := $(VENV)/bin/python
+STAMP   := $(VENV)/installed
+DEV     := $(VENV)/installed-dev
+PARITY  := $(VENV)-parity/installed
+SAVES   := ../shared/data/checkpoints
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types imports proto openapi generated parity bench example clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+$(PYTHON):
+	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python 3.11 or later is needed" >&2; exit 1; }
+	$(BASE) -m venv $(VENV)
+
+# torch is asked for by itself and first: a pinned request takes the build that is at hand, a range would not.
+$(STAMP): $(PYTHON) pyproject.toml constraints.txt
+	$(PYTHON) -m pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(DEV): $(STAMP)
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+serve: $(STAMP) ## install, serve the example model, print a curl line that works
+	@BIN=$(VENV)/bin sh examples/serve.sh
+
+test: $(DEV) ## install and run the tests
+	$(PYTHON) -m pytest --quiet --cov --cov-report=term $(PYTEST_ARGS)
+
+lint: $(DEV) ## ruff: style, docstrings, formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(DEV) ## mypy, strict
+	$(VENV)/bin/mypy
+
+imports: $(DEV) ## who may import whom
+	$(VENV)/bin/lint-imports --no-cache
+
+proto: $(DEV) ## generate the gRPC stubs
+	PYTHON=$(PYTHON) sh proto/generate.sh
+
+openapi: $(DEV) ## write docs/openapi.json
+	$(PYTHON) docs/write_openapi.py
+
+generated: proto openapi ## fail if a generated file is not up to date
+	git diff --exit-code -- service/rpc/stubs docs/openapi.json
+
+$(PARITY): pyproject.toml constraints.txt
+	$(BASE) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
+	$(VENV)-parity/bin/python -m pip install --quiet pytest pytest-asyncio pytest-timeout hypothesis --editable '.[parity]'
+	@touch $@
+
+parity: $(PARITY) ## compare with scvi-tools itself (installs it into an environment of its own)
+	$(VENV)-parity/bin/python -m pytest --quiet tests/parity
+
+bench: $(DEV) ## measure; ratios within one run, written for people
+	$(PYTHON) benchmarks/encoder.py
+
+example: $(STAMP) ## export the example model again (needs the save it came from)
+	rm -rf examples/models/pbmc
+	$(VENV)/bin/totalvi-serve export $(SAVES)/pbmc --name pbmc --version 1 --into examples/models
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) $(VENV)-parity .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
