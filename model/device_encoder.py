@@ -13,7 +13,7 @@ from model.artifact import Artifact, read_artifact
 from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams
 from model.errors import ModelFileError
 
-SINGLE_THREAD_CELLS = 256
+SINGLE_THREAD_CELLS = 1024
 """Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
 
 WARM_ROUNDS = 3
