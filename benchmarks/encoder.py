@@ -119,9 +119,8 @@ def main() -> None:
             times[name].append(cpu_us_per_cell(call, arguments.cells))
     processor = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), "unknown")
     density = cells.n_entries / (arguments.cells * arguments.genes)
-    print(
-        f"{processor}, {os.cpu_count()} cores, one thread; torch {torch.__version__}, Python {platform.python_version()}"
-    )
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{processor}, {os.cpu_count()} cores, one thread; {versions}")
     print(f"{arguments.cells} cells, {arguments.genes} genes ({density:.1%} non-zero), {arguments.proteins} proteins")
     median = {name: statistics.median(values) for name, values in times.items()}
     for name, value in median.items():
