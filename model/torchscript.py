@@ -41,7 +41,11 @@ def serialise(scripted: torch.jit.ScriptModule) -> dict[str, bytes]:
     with _deprecation_silenced():
         torch.jit.save(scripted, buffer)
     with zipfile.ZipFile(buffer) as file:
-        return {name.partition("/")[2]: file.read(name) for name in file.namelist() if not name.endswith(".debug_pkl")}
+        return {
+            name.partition("/")[2]: file.read(name)
+            for name in file.namelist()
+            if not name.endswith((".debug_pkl", "/.data/serialization_id"))
+        }
 
 
 def load(file: BinaryIO, device: torch.device) -> torch.jit.ScriptModule:
