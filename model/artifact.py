@@ -1,6 +1,6 @@
 """`encoder.pt`: one TorchScript archive whose extra file `manifest.json` says what the encoder is (API 2).
 
-The manifest is read without torch and before any weight, so that a wrong file is told apart cheaply.
+The manifest is read and checked before any weight is given to torch.
 """
 
 from __future__ import annotations
@@ -81,36 +81,68 @@ def read_artifact(path: Path) -> Artifact:
             names = [name for name in file.namelist() if name.endswith(f"/extra/{MANIFEST}")]
             if len(names) != 1 or file.getinfo(names[0]).file_size > MAX_MANIFEST_BYTES:
                 raise ModelFileError(f"{path.name} has no manifest; make it with totalvi-serve export")
-            damaged = file.testzip()
-            if damaged is not None:
+            if any(record.compress_type != zipfile.ZIP_STORED or record.flag_bits & 1 for record in file.infolist()):
+                raise ModelFileError(f"{path.name} has compressed or encrypted records; export does not write such")
+            if file.testzip() is not None:
                 raise ModelFileError(f"{path.name} is damaged; export the save again")
             manifest = json.loads(file.read(names[0]))
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RecursionError) as error:
         raise ModelFileError(f"{path.name} is not an artifact of totalvi-serve export, or is truncated") from error
     return Artifact(_spec(manifest), hashlib.sha256(content).hexdigest(), content)
 
 
 def _spec(manifest: Any) -> EncoderSpec:
+    """The manifest's facts, each of the type it must have: what is served is described by nothing else."""
     if not isinstance(manifest, dict) or manifest.get("format_version") != FORMAT_VERSION:
         raise ModelFileError(f"the artifact is not of format version {FORMAT_VERSION}; export the save again")
-    facts = {key: _frozen(value) for key, value in manifest.items() if key != "format_version"}
+    facts = dict(manifest)
+    del facts["format_version"]
     try:
-        batch = manifest["batch"]
-        facts["batch"] = None if batch is None else _field(batch)
-        facts["categorical_covariates"] = tuple(_field(field) for field in manifest["categorical_covariates"])
-        return EncoderSpec(**facts)
-    except (KeyError, TypeError) as error:
+        batch = facts["batch"]
+        spec = EncoderSpec(
+            **facts
+            | {
+                "genes": _texts(facts["genes"]),
+                "proteins": _texts(facts["proteins"]),
+                "batch": None if batch is None else _field(batch),
+                "categorical_covariates": tuple(_field(field) for field in facts["categorical_covariates"]),
+                "continuous_covariates": _texts(facts["continuous_covariates"]),
+                "proteins_missing_per_batch": {
+                    label: _texts(names) for label, names in facts["proteins_missing_per_batch"].items()
+                },
+            }
+        )
+    except (KeyError, TypeError, AttributeError) as error:
         raise ModelFileError("the artifact's manifest is incomplete; export the save again") from error
+    sizes = (spec.n_latent, spec.n_hidden, spec.n_layers)
+    flags = (spec.encode_covariates, spec.log_variational, spec.library_encoder_trained)
+    if (
+        not all(type(size) is int and size > 0 for size in sizes)
+        or not all(isinstance(flag, bool) for flag in flags)
+        or spec.latent_distribution not in ("normal", "ln")
+        or spec.input_transform not in ("log1p", "scaled")
+    ):
+        raise ModelFileError("the artifact's manifest holds values that no export writes; export the save again")
+    return spec
 
 
 def _field(field: dict[str, Any]) -> CategoricalField:
-    return CategoricalField(field["key"], tuple(field["categories"]))
+    (key,), categories = _texts([field["key"]]), tuple(field["categories"])
+    if not all(isinstance(category, str | int | float) for category in categories):
+        raise TypeError("a category is neither text, a number nor a boolean")
+    return CategoricalField(key, categories)
 
 
-def _frozen(value: Any) -> Any:
-    """JSON lists as the tuples that `EncoderSpec` holds."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
+def _texts(values: Any) -> tuple[str, ...]:
+    # Encoding refuses lone surrogates, which no answer could carry.
+    if not isinstance(values, list) or not all(isinstance(value, str) and _is_sound(value) for value in values):
+        raise TypeError("not a list of texts")
+    return tuple(values)
+
+
+def _is_sound(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,6 +6,7 @@ Everything here is numpy and the standard library, so that both sides can import
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -17,6 +18,12 @@ Int32Array: TypeAlias = npt.NDArray[np.int32]
 
 Label: TypeAlias = str | int | float | bool
 """A category as the trainer's data frame held it; its Python type is part of it (1 is not "1")."""
+
+ARTIFACT_FILE = "encoder.pt"
+"""A served model lies at MODELS/<name>/<version>/encoder.pt."""
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MODEL_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 LatentDistribution: TypeAlias = Literal["normal", "ln"]
 InputTransform: TypeAlias = Literal["log1p", "scaled"]
@@ -63,7 +70,7 @@ class EncoderSpec:
         proteins_missing_per_batch: batch (or panel) label → proteins that were not measured in it.
         scvi_version: as recorded in the save; proves nothing alone (DOMAIN 2).
         save_sha256: of the save's `model.pt`, lower-case hex.
-        deviation_from_eager: largest absolute difference to the eager float64 encoder seen at export, by output.
+        deviation_from_eager: largest |compiled - eager| / max(1, |eager|) seen at export, by output; eager in float64.
     """
 
     model_class: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from model.errors import ModelFileError
 
 SINGLE_THREAD_CELLS = 1024
 """Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
+
+WARM_CELLS = 64
+"""Distinct cells to warm with; larger batches repeat them, since made-up cells are drawn as dense rows."""
 
 WARM_ROUNDS = 3
 """TorchScript profiles its first run, compiles on the second and is steady from the third on."""
@@ -35,6 +38,7 @@ class DeviceEncoder:
         self.device = device
         self.threads = threads
         self._module = artifact.module(device)
+        self._check_sizes()
 
     @classmethod
     def load(cls, path: Path, *, device: str = "auto", threads: int = 0, max_batch_cells: int = 1024) -> Self:
@@ -78,11 +82,49 @@ class DeviceEncoder:
             raise
         return LatentParams(qz_mean, qz_variance, ql_mean, ql_variance)
 
+    def _check_sizes(self) -> None:
+        """Compare the manifest with the module it came with: a mismatch would answer wrongly without an error."""
+        spec = self.spec
+        by_manifest = {
+            "genes": len(spec.genes),
+            "proteins": len(spec.proteins),
+            "continuous inputs": len(spec.continuous_inputs),
+            "categories": sum(len(field.categories) for field in spec.categorical_inputs),
+            "categorical inputs": len(spec.categorical_inputs),
+            "latent dimensions": spec.n_latent,
+            "hidden nodes": spec.n_hidden,
+            "scaled transform": spec.input_transform == "scaled",
+            "logarithm": spec.log_variational,
+        }
+        try:
+            module: Any = self._module
+            by_module = {
+                "genes": module.gene_blocks.shape[1],
+                "proteins": module.n_proteins,
+                "continuous inputs": module.dense_weight.shape[1] - module.n_proteins,
+                "categories": module.category_table.shape[0],
+                "categorical inputs": module.first_rows.shape[0],
+                "latent dimensions": module.z_weight.shape[0] // 2,
+                "hidden nodes": module.z_weight.shape[1],
+                "scaled transform": module.scaled,
+                "logarithm": module.log_variational,
+            }
+        except AttributeError as error:
+            raise ModelFileError(
+                "the artifact holds another module than export writes; export the save again"
+            ) from error
+        for fact, value in by_manifest.items():
+            if value != by_module[fact]:
+                raise ModelFileError(
+                    f"the artifact contradicts itself: {fact} {value} by its manifest, {by_module[fact]} by its module"
+                )
+
     def warm(self, max_batch_cells: int) -> None:
         """Run every batch size class often enough that no caller meets a compiling module."""
         sizes = {size for size in (1, 16, 64, 256) if size < max_batch_cells} | {max_batch_cells}
+        few = example_cells(self.spec, WARM_CELLS)
         for size in sorted(sizes):
-            cells = example_cells(self.spec, size)
+            cells = CellBatch.concatenate([few] * -(-size // WARM_CELLS)).cells(0, size)
             for _ in range(WARM_ROUNDS):
                 self.encode(cells)
 
@@ -119,7 +161,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def example_cells(spec: EncoderSpec, n_cells: int, seed: int = 0) -> CellBatch:
-    """Made-up cells with every category and a wide range of depths, for warming and for the self-check at export.
+    """Made-up cells with many categories and a wide range of depths, for warming and for the self-check at export.
 
     Args:
         spec: of the encoder they are for.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,18 +14,23 @@ import torch
 from model import torchscript
 from model.artifact import Artifact, read_artifact, write_artifact
 from model.compiled_encoder import compile_encoder
-from model.contract import CellBatch, EncoderSpec, InputTransform, LatentParams
+from model.contract import (
+    ARTIFACT_FILE,
+    MODEL_NAME,
+    MODEL_VERSION,
+    CellBatch,
+    EncoderSpec,
+    InputTransform,
+    LatentParams,
+)
 from model.device_encoder import DeviceEncoder, example_cells
 from model.encoder_totalvi import EncoderTOTALVI
 from model.errors import ModelFileError
 from model.scvi_save import SavedModel, read_save
 
-ARTIFACT = "encoder.pt"
 CHECKED_CELLS = 300
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Largest deviation from the eager float64 encoder, relative to max(1, |value|), that an artifact may have."""
-
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ def export_save(save: Path, *, name: str, version: int, into: Path, input_transf
     """
     if not MODEL_NAME.fullmatch(name):
         raise ModelFileError(f"{name!r} is no model name: use letters, digits, '.', '_' and '-', not '.' first")
-    if version < 1:
-        raise ModelFileError(f"version {version} is not a positive integer")
+    if not MODEL_VERSION.fullmatch(str(version)):
+        raise ModelFileError(f"version {version} is not a positive integer of at most 18 digits")
     target = into / name / str(version)
     if target.exists():
         raise ModelFileError(f"{target} exists; a version is never written over, export under the next one")
@@ -91,14 +95,14 @@ def export_save(save: Path, *, name: str, version: int, into: Path, input_transf
     except OSError as error:
         raise ModelFileError(f"{target.parent} cannot be written ({error.strerror})") from error
     try:
-        artifact = _write_checked(folder / ARTIFACT, saved)
+        artifact = _write_checked(folder / ARTIFACT_FILE, saved)
         folder.chmod(0o755)
         folder.rename(target)
     except OSError as error:
         raise ModelFileError(f"{target} cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return ExportReport(target / ARTIFACT, saved, artifact)
+    return ExportReport(target / ARTIFACT_FILE, saved, artifact)
 
 
 def _write_checked(path: Path, saved: SavedModel) -> Artifact:

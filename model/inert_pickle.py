@@ -99,7 +99,7 @@ def read_pickle(data: bytes) -> Pickled:
     Raises:
         ModelFileError: it is truncated, or not what a pickle can be.
     """
-    machine = _Machine()
+    machine = _Machine(len(data))
     try:
         with warnings.catch_warnings():
             # A damaged string literal makes the standard library warn about its escapes.
@@ -114,7 +114,9 @@ def read_pickle(data: bytes) -> Pickled:
 
 
 class _Machine:
-    def __init__(self) -> None:
+    def __init__(self, length: int) -> None:
+        self.copied = 0
+        self.copies_allowed = 4 * length + 1_000_000
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.foreign: set[str] = set()
@@ -160,6 +162,10 @@ class _Machine:
         builder = _BUILDERS.get(_canonical(function)) if isinstance(function, Global) else None
         if builder is None or not isinstance(arguments, tuple):
             return self.opaque(function if isinstance(function, Global | Opaque) else type(function).__name__)
+        # A call may copy what the memo holds once: a few bytes of pickle, any number of times.
+        self.copied += sum(len(argument) for argument in arguments if isinstance(argument, _SIZED))
+        if self.copied > self.copies_allowed:
+            raise ModelFileError("the pickle inside copies its own content over and over")
         return builder(*arguments)
 
     def op_reduce(self, _: Any) -> None:
@@ -295,6 +301,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": list,
 }
+_SIZED = (str, bytes, bytearray, list, tuple, dict)
 _PUT = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _GET = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _IGNORE = frozenset({"PROTO", "FRAME"})

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from model.artifact import MANIFEST, read_artifact
-from model.scvi_save import find_save_file, read_save
+from model.contract import ARTIFACT_FILE
+from model.scvi_save import read_save
 
 
 def inspect_path(path: Path) -> dict[str, Any]:
@@ -24,11 +25,11 @@ def inspect_path(path: Path) -> dict[str, Any]:
     Raises:
         ModelFileError: it is neither.
     """
-    file = path / "encoder.pt" if (path / "encoder.pt").is_file() else path
+    file = path / ARTIFACT_FILE if (path / ARTIFACT_FILE).is_file() else path
     if file.is_file() and _is_artifact(file):
         artifact = read_artifact(file)
         return {"kind": "artifact", "sha256": artifact.sha256, **dataclasses.asdict(artifact.spec)}
-    saved = read_save(find_save_file(path))
+    saved = read_save(path)
     facts = dataclasses.asdict(saved.spec)
     del facts["deviation_from_eager"]
     return {"kind": "save", **facts, "foreign": saved.foreign, "notes": saved.notes}
@@ -38,5 +39,5 @@ def _is_artifact(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return any(name.endswith(f"/extra/{MANIFEST}") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False

@@ -8,7 +8,7 @@ a save that contradicts itself is refused: a wrong guess would give plausible, w
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,12 +20,9 @@ import torch
 from model.contract import CategoricalField, EncoderSpec, InputTransform, Label, LatentDistribution
 from model.encoder_totalvi import EncoderTOTALVI
 from model.errors import ModelFileError
-from model.inert_pickle import Opaque, TensorRef, read_pickle
-from model.tensor_archive import TensorArchive
+from model.save_files import EFFICIENCY, NO_BATCH_KEY, RawSave, mapping, open_save, required, section
 
 SERVED_CLASSES = ("TOTALVI", "TOTALANVI")
-_EFFICIENCY = "log_per_batch_efficiency"
-_NO_BATCH_KEY = "_scvi_batch"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,92 +42,43 @@ class SavedModel:
     notes: tuple[str, ...]
 
 
-def find_save_file(path: Path) -> Path:
-    """The `model.pt` of a save, given its directory (the file may bear a prefix) or the file itself.
-
-    Raises:
-        ModelFileError: none, several, or a form that is not read.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise ModelFileError(f"{path} does not exist; give the directory that model.save() wrote")
-    found = sorted(path.glob("*model.pt"))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        names = ", ".join(file.name for file in found)
-        raise ModelFileError(f"{path} holds several saves ({names}); name one of the files")
-    if sorted(path.glob("*model_params.pt")):
-        raise ModelFileError(
-            f"{path} is in the three-file form of scvi-tools before 0.15, which is not read yet; "
-            "TOTALVI.convert_legacy_save() of scvi-tools turns it into a model.pt"
-        )
-    raise ModelFileError(f"{path} holds no model.pt; give the directory that model.save() wrote")
-
-
 def read_save(path: Path, input_transform: InputTransform | None = None) -> SavedModel:
-    """Read a save of scvi-tools 0.15 or later.
+    """Read a save of scvi-tools 0.8 or later.
 
     Args:
-        path: the directory, or its `model.pt`.
+        path: the directory, or the file that holds its weights.
         input_transform: what the operator knows better than the file; None: decided from the file.
 
     Raises:
         ModelFileError: not a TOTALVI or TOTALANVI save, damaged, or in contradiction with itself.
     """
-    file = find_save_file(path)
-    with TensorArchive.open(file) as archive:
-        if _has_record(archive, "byteorder") and archive.record("byteorder", 16) != b"little":
-            raise ModelFileError(f"{file.name} was saved on a big-endian machine, which is not supported")
-        pickled = read_pickle(archive.record("data.pkl"))
-        content = _mapping(pickled.value, "the save")
-        state = _mapping(_require(content, "model_state_dict"), "model_state_dict")
-        tensors = {
-            name: archive.tensor(ref)
-            for name, ref in state.items()
-            if isinstance(ref, TensorRef) and (name.startswith("encoder.") or name == _EFFICIENCY)
-        }
-    attributes = _mapping(_require(content, "attr_dict"), "attr_dict")
-    has_library_prior = "library_log_means" in state
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return _SaveReader(attributes, content.get("var_names"), tensors, has_library_prior, digest).read(
-        input_transform, pickled.foreign
-    )
+    return _SaveReader(open_save(path)).read(input_transform)
 
 
 class _SaveReader:
     """Collects the facts of one save and compares those that stand twice."""
 
-    def __init__(
-        self,
-        attributes: Mapping[str, Any],
-        var_names: Any,
-        tensors: dict[str, torch.Tensor],
-        has_library_prior: bool,
-        digest: str,
-    ) -> None:
-        self.registry = _mapping(_require(attributes, "registry_"), "registry_")
-        self.fields = _mapping(_require(self.registry, "field_registries"), "field_registries")
-        self.var_names = var_names
-        self.parameters = _parameters(_mapping(_require(attributes, "init_params_"), "init_params_"))
-        self.tensors = tensors
-        self.has_library_prior = has_library_prior
-        self.digest = digest
+    def __init__(self, save: RawSave) -> None:
+        self.save = save
+        self.registry = mapping(required(save.attributes, "registry_"), "registry_")
+        self.fields = mapping(required(self.registry, "field_registries"), "field_registries")
+        self.parameters = _parameters(mapping(required(save.attributes, "init_params_"), "init_params_"))
 
-    def read(self, override: InputTransform | None, foreign: tuple[str, ...]) -> SavedModel:
+    def read(self, override: InputTransform | None) -> SavedModel:
         model_class = str(self.registry.get("model_name"))
         if model_class not in SERVED_CLASSES:
             raise ModelFileError(
                 f"this is a save of {model_class}, not of {' or '.join(SERVED_CLASSES)}; only their encoder is served"
             )
-        if self.parameters.get("extra_encoder_kwargs"):
+        extra = self.parameters.get("extra_encoder_kwargs")
+        if not (extra is None or (isinstance(extra, dict) and not extra)):
             raise ModelFileError("the model was built with extra_encoder_kwargs, an encoder this service does not know")
         genes = self.gene_names()
         proteins = self.protein_names()
-        encode_covariates = bool(self.parameters.get("encode_covariates", True))
+        encode_covariates = self.flag("encode_covariates")
         version = self.registry.get("scvi_version")
-        version = None if version in (None, "None") else str(version)
+        # Saves that scvi-tools converted say "None" where nothing was known.
+        version = version if isinstance(version, str) and version != "None" else None
         transform, decision, certain = self.input_transform(version)
         notes = [] if certain else [f"INPUT TRANSFORM NOT CERTAIN: {decision}"]
         if override is not None and override != transform:
@@ -156,22 +104,22 @@ class _SaveReader:
             latent_distribution=cast(LatentDistribution, encoder.distribution),
             encode_covariates=encode_covariates,
             input_transform=transform,
-            log_variational=bool(self.parameters.get("log_variational", True)),
+            log_variational=self.flag("log_variational"),
             input_transform_decision=decision,
             library_encoder_trained=self.library_encoder_trained(),
             proteins_missing_per_batch=self.missing_proteins(proteins),
             scvi_version=version,
-            save_sha256=self.digest,
+            save_sha256=self.save.sha256,
             deviation_from_eager={},
         )
-        return SavedModel(spec, encoder, foreign, tuple(notes))
+        return SavedModel(spec, encoder, self.save.foreign, tuple(notes))
 
-    def state(self, field: str) -> Mapping[str, Any]:
+    def state(self, field: str) -> dict[str, Any]:
         """The state registry of a field; empty where the model has no such field."""
-        return _mapping(_mapping(self.fields.get(field) or {}, field).get("state_registry") or {}, field)
+        return section(section(self.fields, field), "state_registry")
 
     def statistic(self, field: str, name: str) -> int | None:
-        value = _mapping(_mapping(self.fields.get(field) or {}, field).get("summary_stats") or {}, field).get(name)
+        value = section(section(self.fields, field), "summary_stats").get(name)
         return value if isinstance(value, int) else None
 
     def size(self, parameter: str, default: int) -> int:
@@ -181,12 +129,30 @@ class _SaveReader:
             raise ModelFileError(f"the save's parameter {parameter} is not a size")
         return value
 
+    def flag(self, parameter: str) -> bool:
+        """A parameter that is true unless the save says otherwise."""
+        value = self.parameters.get(parameter, True)
+        if not isinstance(value, bool):
+            raise ModelFileError(f"the save's parameter {parameter} is neither true nor false")
+        return value
+
+    def choice(self, parameter: str, default: str) -> str:
+        """A parameter that is one of several words."""
+        value = self.parameters.get(parameter, default)
+        if not isinstance(value, str):
+            raise ModelFileError(f"the save's parameter {parameter} is not a word")
+        return value
+
     def gene_names(self) -> tuple[str, ...]:
-        names = self.state("X").get("column_names", self.var_names)
-        if isinstance(names, dict):
-            modality = _mapping(self.fields["X"]["data_registry"], "X").get("mod_key")
-            names = names.get(modality)
-        genes = _names(names, "gene names")
+        stored = self.save.var_names
+        if isinstance(stored, dict):
+            modality = section(section(self.fields, "X"), "data_registry").get("mod_key")
+            stored = stored.get(modality) if isinstance(modality, str) else None
+        genes = _names(self.state("X").get("column_names", stored), "gene names")
+        # Before 1.2 a MuData save listed the names of all modalities in one; then the lengths differ.
+        names_again = () if stored is None else _names(stored, "var_names")
+        if len(names_again) == len(genes) and names_again != genes:
+            raise ModelFileError("the save contradicts itself: var_names and its registry name the genes differently")
         expected = self.statistic("X", "n_vars")
         if expected is not None and expected != len(genes):
             raise ModelFileError(f"the save lists {len(genes)} gene names, but its registry counts {expected} genes")
@@ -204,7 +170,7 @@ class _SaveReader:
     def batch_field(self) -> CategoricalField | None:
         state = self.state("batch")
         key = str(state.get("original_key"))
-        if not state or key == _NO_BATCH_KEY:
+        if not state or key == NO_BATCH_KEY:
             return None
         field = CategoricalField(key, _labels(state.get("categorical_mapping"), "batch"))
         expected = self.statistic("batch", "n_batch")
@@ -216,13 +182,12 @@ class _SaveReader:
         state = self.state("extra_categorical_covs")
         if not state:
             return ()
-        mappings = _mapping(state.get("mappings"), "categorical covariates")
+        mappings = mapping(state.get("mappings"), "categorical covariates")
         fields = tuple(
-            CategoricalField(key, _labels(_require(mappings, key), f"covariate {key!r}"))
+            CategoricalField(key, _labels(required(mappings, key), f"covariate {key!r}"))
             for key in _names(state.get("field_keys"), "covariate keys")
         )
-        counts = [int(count) for count in _values(state.get("n_cats_per_key"), "n_cats_per_key")]
-        if counts != [len(field.categories) for field in fields]:
+        if _values(state.get("n_cats_per_key"), "n_cats_per_key") != [len(field.categories) for field in fields]:
             raise ModelFileError("the categories of the covariates do not match their counts in the registry")
         return fields
 
@@ -238,9 +203,10 @@ class _SaveReader:
         groups = _values((self.state("panel") or self.state("batch")).get("categorical_mapping"), "batch")
         missing = {}
         for code, measured in mask.items():
-            row = np.asarray(measured).reshape(-1)
-            position = int(code)
-            if row.shape != (len(proteins),) or not 0 <= position < len(groups):
+            row = _values(measured, "protein_batch_mask")
+            fits = len(row) == len(proteins) and all(isinstance(value, bool) for value in row)
+            position = int(code) if re.fullmatch(r"\d{1,9}", str(code)) else len(groups)
+            if not fits or position >= len(groups):
                 raise ModelFileError("protein_batch_mask does not fit the proteins and batches of the save")
             absent = tuple(name for name, is_measured in zip(proteins, row, strict=True) if not is_measured)
             if absent:
@@ -249,22 +215,23 @@ class _SaveReader:
 
     def library_encoder_trained(self) -> bool:
         """Only a model with a latent library size trains its l branch; otherwise it is its random initialisation."""
-        if self.state("size_factor"):
+        # The field has no state; that it was set shows in its data registry alone.
+        if section(section(self.fields, "size_factor"), "data_registry"):
             return False
-        return self.has_library_prior or not self.parameters.get("use_observed_lib_size", True)
+        return "library_log_means" in self.save.state_names or not self.flag("use_observed_lib_size")
 
     def input_transform(self, version: str | None) -> tuple[InputTransform, str, bool]:
         """The transform, why, and whether that is certain (scvi-tools 1.3.1 changed it, and added a parameter)."""
-        efficiency = self.tensors.get(_EFFICIENCY)
+        efficiency = self.save.tensors.get(EFFICIENCY)
         if efficiency is None:
-            return "log1p", f"log1p: the save has no {_EFFICIENCY}, so it was trained before scvi-tools 1.3.1", True
+            return "log1p", f"log1p: the save has no {EFFICIENCY}, so it was trained before scvi-tools 1.3.1", True
         if bool((efficiency != 0).any()):
-            return "scaled", f"scaled: {_EFFICIENCY} was trained, so scvi-tools was 1.3.1 or later", True
+            return "scaled", f"scaled: {EFFICIENCY} was trained, so scvi-tools was 1.3.1 or later", True
         old = version is None or _is_before(version, (1, 3, 1))
         transform: InputTransform = "log1p" if old else "scaled"
         return (
             transform,
-            f"{transform}: {_EFFICIENCY} is present but all zero (a converted old save, or one epoch of training), so "
+            f"{transform}: {EFFICIENCY} is present but all zero (a converted old save, or one epoch of training), so "
             f"the recorded scvi-tools version {version} decided; override with --input-transform if you know better",
             False,
         )
@@ -272,8 +239,13 @@ class _SaveReader:
     def encoder(self, n_features: int, encode_covariates: bool) -> EncoderTOTALVI:
         """The eager encoder with the save's weights, its shape compared with registry and parameters."""
         weights = {
-            name.removeprefix("encoder."): tensor for name, tensor in self.tensors.items() if name != _EFFICIENCY
+            name.removeprefix("encoder."): tensor for name, tensor in self.save.tensors.items() if name != EFFICIENCY
         }
+        if "l_gene_encoder.fc_layers.Layer 0.0.weight" not in weights:
+            raise ModelFileError(
+                "the state dict holds no totalVI encoder as of scvi-tools 0.8; before that it was another network, "
+                "which this service does not know"
+            )
         n_cat_list = None
         n_input = n_features
         if encode_covariates:
@@ -295,9 +267,9 @@ class _SaveReader:
                 n_layers=n_layers,
                 n_hidden=self.size("n_hidden", 256),
                 # Enums are matched exactly, as scvi-tools does: "BOTH" is no batch norm, "LN" is normal.
-                distribution="ln" if self.parameters.get("latent_distribution", "normal") == "ln" else "normal",
-                use_batch_norm=self.parameters.get("use_batch_norm", "both") in ("both", "encoder"),
-                use_layer_norm=self.parameters.get("use_layer_norm", "none") in ("both", "encoder"),
+                distribution="ln" if self.choice("latent_distribution", "normal") == "ln" else "normal",
+                use_batch_norm=self.choice("use_batch_norm", "both") in ("both", "encoder"),
+                use_layer_norm=self.choice("use_layer_norm", "none") in ("both", "encoder"),
             )
         expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
         found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -314,10 +286,6 @@ class _SaveReader:
         return encoder.eval().requires_grad_(False)
 
 
-def _has_record(archive: TensorArchive, name: str) -> bool:
-    return f"{archive.folder}/{name}" in archive.file.namelist()
-
-
 def _parameters(init_params: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments in one dictionary; they lie flat before 0.15, in two groups after."""
     merged: dict[str, Any] = {}
@@ -327,18 +295,6 @@ def _parameters(init_params: Mapping[str, Any]) -> dict[str, Any]:
             nested = group.get("model_kwargs")
             merged |= nested if isinstance(nested, dict) else {}
     return merged
-
-
-def _mapping(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{what} is not the dictionary that scvi-tools writes")
-    return value
-
-
-def _require(mapping: Mapping[str, Any], key: str) -> Any:
-    if key not in mapping:
-        raise ModelFileError(f"the save has no {key!r}; only saves of scvi-tools 0.15 or later are read")
-    return mapping[key]
 
 
 def _values(value: Any, what: str) -> list[Any]:
@@ -359,7 +315,7 @@ def _names(value: Any, what: str) -> tuple[str, ...]:
 
 def _labels(value: Any, what: str) -> tuple[Label, ...]:
     labels = _values(value, f"categories of {what}")
-    if any(isinstance(label, Opaque) or not isinstance(label, str | int | float | bool) for label in labels):
+    if not all(isinstance(label, str | int) or (isinstance(label, float) and math.isfinite(label)) for label in labels):
         raise ModelFileError(f"the categories of {what} are neither text, numbers nor booleans")
     if len({(type(label), label) for label in labels}) != len(labels):
         raise ModelFileError(f"the categories of {what} repeat")
@@ -367,5 +323,5 @@ def _labels(value: Any, what: str) -> tuple[Label, ...]:
 
 
 def _is_before(version: str, release: tuple[int, int, int]) -> bool:
-    numbers = [int(number) for number in re.findall(r"\d+", version)[:3]]
+    numbers = [int(number) for number in re.findall(r"\d{1,9}", version)[:3]]
     return (*numbers, 0, 0, 0)[:3] < release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import zipfile
 from pathlib import Path
 from typing import Self
@@ -73,6 +74,16 @@ class TensorArchive:
         """Close the file."""
         self.file.close()
 
+    def pickle(self) -> bytes:
+        """The pickle that says which tensors there are.
+
+        Raises:
+            ModelFileError: it is damaged, or the tensors are of the other byte order.
+        """
+        if f"{self.folder}/byteorder" in self.file.namelist() and self.record("byteorder", 16) != b"little":
+            raise ModelFileError("the save was written on a big-endian machine, which is not supported")
+        return self.record("data.pkl")
+
     def record(self, name: str, max_bytes: int = MAX_PICKLE_BYTES) -> bytes:
         """The content of one record.
 
@@ -106,8 +117,8 @@ class TensorArchive:
         last = ref.offset + sum((n - 1) * step for n, step in zip(ref.shape, ref.stride, strict=True))
         if not empty and last >= ref.storage.n_values:
             raise ModelFileError(f"a tensor of the save reaches beyond its storage {ref.storage.key!r}")
-        # A view with stride 0 may claim any size from a small storage; no trained weight is stored so.
-        if any(step == 0 and n > 1 for n, step in zip(ref.shape, ref.stride, strict=True)):
+        # Overlapping views may claim any size from a small storage; no trained weight is stored so.
+        if math.prod(ref.shape) > ref.storage.n_values:
             raise ModelFileError(f"a tensor of the save repeats its storage {ref.storage.key!r}")
         if empty or not data:
             return torch.empty(ref.shape, dtype=dtype)

@@ -264,7 +264,7 @@ class FakeEncoder:
             raise error
         self._check(cells)
         rows = np.repeat(np.arange(cells.n_cells), np.diff(cells.indptr))
-        mark = np.bincount(rows, weights=cells.counts * (cells.indices + 1.0), minlength=cells.n_cells)
+        mark = np.bincount(rows, weights=cells.counts * (cells.indices + 1.0), minlength=cells.n_cells) + 0.0
         for factor, columns in ((100.0, cells.proteins), (0.5, cells.continuous), (10_000.0, cells.codes)):
             mark += factor * (columns @ np.arange(1.0, columns.shape[1] + 1.0))
         latent = np.arange(1, self.spec.n_latent + 1)

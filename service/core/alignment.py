@@ -12,11 +12,17 @@ import numpy as np
 
 from model.contract import Int32Array
 from service.core.errors import invalid
-from service.core.messages import Notice
+from service.core.messages import Coverage, Notice
 
 EXAMPLES = 5
-_CACHED_MAPS = 32
+# At most some 100 MB for each kind of column of a model, whatever names callers send.
+_CACHED_MAPS = 16
+_CACHED_NAMES = 100_000
+_CACHED_CHARACTERS = 2_000_000
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?")
+_PROTEIN_DECORATION = re.compile(
+    r"^(anti-(human|mouse)-|anti-|adt[-_])|([-_.]?(totalseq-?[a-d]?|totala|prot|adt)|[-.]1)$"
+)
 _VERSION_SUFFIX = re.compile(r"\.\d+$")
 
 
@@ -28,14 +34,14 @@ class ColumnMap:
         n_columns: columns of the request.
         targets: int32 [n_columns], the model's column, or -1 for a name the model does not know.
         in_order: every column is known and they stand in ascending model order, so that sorted rows stay sorted.
-        coverage: share of the model's columns that the request has.
+        coverage: how many are known, missing and unknown.
         notices: what is missing and what is dropped.
     """
 
     n_columns: int
     targets: Int32Array
     in_order: bool
-    coverage: float
+    coverage: Coverage
     notices: tuple[Notice, ...]
 
 
@@ -51,7 +57,8 @@ class ColumnIndex:
         self.kind = kind
         self.names = names
         self._positions = {name: position for position, name in enumerate(names)}
-        self._identity = ColumnMap(len(names), np.arange(len(names), dtype=np.int32), True, 1.0, ())
+        everything = Coverage(len(names), len(names), 0, 0, 1.0)
+        self._identity = ColumnMap(len(names), np.arange(len(names), dtype=np.int32), True, everything, ())
         # Callers send the same columns over and over; the maps belong to this model alone.
         self._maps: collections.OrderedDict[tuple[str, ...], ColumnMap] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -70,6 +77,8 @@ class ColumnIndex:
                 self._maps.move_to_end(names)
                 return known
         column_map = self._map(names)
+        if len(names) > _CACHED_NAMES or sum(map(len, names)) > _CACHED_CHARACTERS:
+            return column_map
         with self._lock:
             self._maps[names] = column_map
             if len(self._maps) > _CACHED_MAPS:
@@ -105,10 +114,23 @@ class ColumnIndex:
         extra = [name for name, target in zip(names, targets, strict=True) if target < 0]
         if extra:
             detail = f"{len(extra)} {self.kind} columns are unknown to the model and were dropped"
+            detail += self._likely_renamed(missing, extra)
             notices.append(Notice(f"extra_{field}", detail, len(extra), tuple(extra[:EXAMPLES])))
         in_order = not extra and bool(np.all(known[1:] > known[:-1]))
-        coverage = known.size / len(self.names) if self.names else 1.0
+        share = known.size / len(self.names) if self.names else 1.0
+        coverage = Coverage(len(names), known.size, len(missing), len(extra), share)
         return ColumnMap(len(names), targets, in_order, coverage, tuple(notices))
+
+    def _likely_renamed(self, missing: list[str], extra: list[str]) -> str:
+        """Which dropped proteins may be missing ones under another name, for the caller to decide; never applied."""
+        if self.kind != "protein":
+            return ""
+        by_stem = {_protein_stem(name): name for name in reversed(missing)}
+        pairs = [(name, by_stem[_protein_stem(name)]) for name in extra if _protein_stem(name) in by_stem]
+        if not pairs:
+            return ""
+        guesses = ", ".join(f"{shown(name)} may be its {shown(model_name)}" for name, model_name in pairs[:EXAMPLES])
+        return f"; {guesses}: rename them if so"
 
     def guess(self, names: tuple[str, ...]) -> str:
         """Why so few names are known, as the end of a sentence; empty where there is no guess."""
@@ -137,7 +159,7 @@ def missing_notice(kind: str, missing: list[str], n_model: int) -> Notice:
     return Notice(f"missing_{kind}s", detail, len(missing), tuple(missing[:EXAMPLES]))
 
 
-def sample(names: Iterable[str]) -> str:
+def sample(names: Iterable[object]) -> str:
     """A few names, for a message."""
     few = [shown(name) for _, name in zip(range(EXAMPLES), names, strict=False)]
     return ", ".join(few) or "none"
@@ -147,6 +169,11 @@ def shown(name: object) -> str:
     """A caller's label in a message: quoted, escaped and short."""
     text = repr(name)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _protein_stem(name: str) -> str:
+    """A protein's name without what suppliers and readers append: CD3_TotalSeqB, CD3-1, anti-CD3 and cd3 are CD3."""
+    return _PROTEIN_DECORATION.sub("", name.casefold()).replace("-", "").replace("_", "").replace(".", "")
 
 
 def _mostly_ensembl(names: tuple[str, ...]) -> bool:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from model.contract import Encoder, EncoderSpec
+from model.contract import ARTIFACT_FILE, MODEL_NAME, MODEL_VERSION, Encoder, EncoderSpec
 from service.core.alignment import ColumnIndex, sample
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import ModelCard
-
-ARTIFACT = "encoder.pt"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +66,9 @@ class Catalog:
         """
         found = list(self._find())
         if not found:
-            raise CatalogError(f"{self._root} holds no model; totalvi-serve export makes NAME/VERSION/{ARTIFACT} in it")
+            raise CatalogError(
+                f"{self._root} holds no model; totalvi-serve export makes NAME/VERSION/{ARTIFACT_FILE} in it"
+            )
         models: dict[str, dict[str, LoadedModel]] = {}
         for name, version, path in found:
             start = time.perf_counter()
@@ -92,12 +89,12 @@ class Catalog:
         for folder in sorted(self._root.iterdir()):
             if not folder.is_dir() or folder.name.startswith("."):
                 continue
-            if not _NAME.fullmatch(folder.name):
+            if not MODEL_NAME.fullmatch(folder.name):
                 log.warning("folder %r is no model name and is not served", folder.name)
                 continue
-            versions = [entry for entry in folder.iterdir() if entry.is_dir() and _VERSION.fullmatch(entry.name)]
+            versions = [entry for entry in folder.iterdir() if entry.is_dir() and MODEL_VERSION.fullmatch(entry.name)]
             for version in sorted(versions, key=lambda entry: int(entry.name)):
-                yield folder.name, version.name, version / ARTIFACT
+                yield folder.name, version.name, version / ARTIFACT_FILE
 
     def resolve(self, model: str | None = None, version: str | None = None) -> LoadedModel:
         """The version that serves a request.

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import ParamSpec, TypeVar
 
 from model.contract import LatentParams
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import DenseCounts, EncodeReply, EncodeRequest, Limits, ModelCard, Output
+from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, Output, ValidationReport
+from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.preparation import PreparedRequest, prepare
 from service.core.recorder import Call, Recorder, recorded
 from service.core.reply import compose_reply
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_INLINE_BYTES = 1 << 18
-"""Arrays up to this size are worked on between two awaits; larger ones in a thread, so that the loop stays quick."""
+_LATE = "the deadline passed before the answer was ready"
 
 
 class Engine:
@@ -83,13 +80,45 @@ class Engine:
         Raises:
             ServiceError: of any kind.
         """
-        loaded = self._resolve(model, version)
-        call.model, call.model_version, call.n_cells = loaded.name, loaded.version, request.n_cells
-        with call.phase("decode"):
-            prepared = await _off_loop_if_large(_request_bytes(request), prepare, request, loaded, self.limits)
+        loaded, prepared = await self._prepare(request, call, model, version)
         params = await self._posterior(prepared, loaded, call)
         with call.phase("encode"):
-            return await _off_loop_if_large(_reply_bytes(prepared, loaded), compose_reply, prepared, params, loaded)
+            return await self._compose(prepared, params, loaded, call)
+
+    async def _compose(
+        self, prepared: PreparedRequest, params: LatentParams, loaded: LoadedModel, call: Call
+    ) -> EncodeReply:
+        """Build the answer; work in a thread cannot be interrupted, so it asks whether it is still wanted."""
+        abandoned = threading.Event()
+        heavy = _reply_bytes(prepared, loaded) > HEAVY_BYTES
+        try:
+            async with self._until(call):
+                return await off_loop_if(heavy, compose_reply, prepared, params, loaded, abandoned.is_set)
+        except TimeoutError:
+            raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
+        finally:
+            abandoned.set()
+
+    def _until(self, call: Call) -> asyncio.Timeout:
+        return asyncio.timeout(None if call.deadline_s is None else call.deadline_s - self._clock())
+
+    async def validate(
+        self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> ValidationReport:
+        """Check a request as `encode` would, without computing it.
+
+        Raises:
+            ServiceError: what `encode` would refuse the request with.
+        """
+        loaded, prepared = await self._prepare(request, call, model, version)
+        return ValidationReport(
+            model=loaded.name,
+            model_version=loaded.version,
+            n_cells=prepared.n_cells,
+            genes=prepared.gene_coverage,
+            proteins=prepared.protein_coverage,
+            warnings=prepared.notices,
+        )
 
     def cards(self) -> list[ModelCard]:
         """The card of each served model, by name."""
@@ -105,42 +134,37 @@ class Engine:
         self._refuse_before_start()
         return self._catalog.card(model, version)
 
-    def _resolve(self, model: str | None, version: str | None) -> LoadedModel:
-        self._refuse_before_start()
-        return self._catalog.resolve(model, version)
-
     def _refuse_before_start(self) -> None:
         if not self.health.started:
             raise ServiceError(ErrorKind.UNAVAILABLE, "the models are still being loaded; try again", retry_after_s=1.0)
+
+    async def _prepare(
+        self, request: EncodeRequest, call: Call, model: str | None, version: str | None
+    ) -> tuple[LoadedModel, PreparedRequest]:
+        """Find the model and hold the request against it."""
+        self._refuse_before_start()
+        loaded = self._catalog.resolve(model, version)
+        call.model, call.model_version, call.n_cells = loaded.name, loaded.version, request.n_cells
+        with call.phase("decode"):
+            held = request.nbytes + call.n_bytes
+            return loaded, await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
 
     async def _posterior(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> LatentParams:
         """Queue, wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
         if prepared.n_cells == 0:
             return LatentParams.empty(loaded.spec.n_latent)
         ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
-        remaining = None if call.deadline_s is None else call.deadline_s - self._clock()
         try:
-            async with asyncio.timeout(remaining):
+            async with self._until(call):
                 parts = await ticket.future
         except TimeoutError:
-            raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the answer was ready") from None
+            raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
         finally:
             # After a normal end this does nothing.
             ticket.cancel()
             call.phase_s["queue"] = ticket.queue_s
             call.phase_s["compute"] = ticket.compute_s
         return LatentParams.concatenate(parts)
-
-
-async def _off_loop_if_large(n_bytes: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    if n_bytes > _INLINE_BYTES:
-        return await asyncio.to_thread(function, *args, **kwargs)
-    return function(*args, **kwargs)
-
-
-def _request_bytes(request: EncodeRequest) -> int:
-    counts = [matrix for matrix in (request.gene_counts, request.protein_counts) if matrix is not None]
-    return sum(matrix.values.nbytes if isinstance(matrix, DenseCounts) else matrix.data.nbytes for matrix in counts)
 
 
 def _reply_bytes(prepared: PreparedRequest, loaded: LoadedModel) -> int:

@@ -55,6 +55,13 @@ class ServiceError(Exception):
         self.retry_after_s = retry_after_s
 
 
+def for_caller(error: Exception, request_id: str) -> ServiceError:
+    """What a caller is told of a failure: of a bug, no more than the id under which the log has it."""
+    if isinstance(error, ServiceError) and error.kind is not ErrorKind.INTERNAL:
+        return error
+    return ServiceError(ErrorKind.INTERNAL, f"internal error; the log has it under request id {request_id}")
+
+
 def invalid(
     detail: str, *, field: str | None = None, index: int | None = None, counts: Mapping[str, int] | None = None
 ) -> NoReturn:

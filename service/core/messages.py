@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from model.contract import Float32Array, Label
 
+_BYTES_PER_NAME = 80  # a short str of its own, and its place in a tuple
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class DenseCounts:
@@ -28,6 +30,11 @@ class DenseCounts:
     def n_columns(self) -> int:
         """Number of columns."""
         return int(self.values.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix."""
+        return self.values.nbytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +57,11 @@ class CsrCounts:
     def n_cells(self) -> int:
         """Number of rows; 0 where `indptr` is empty (validation refuses that)."""
         return max(int(self.indptr.shape[0]) - 1, 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the three arrays."""
+        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
 
 
 Counts: TypeAlias = DenseCounts | CsrCounts
@@ -135,6 +147,16 @@ class EncodeRequest:
         """Number of cells."""
         return self.gene_counts.n_cells
 
+    @property
+    def nbytes(self) -> int:
+        """About the bytes that its arrays and names hold."""
+        names = (self.genes, self.proteins, self.cells)
+        return (
+            self.gene_counts.nbytes
+            + (0 if self.protein_counts is None else self.protein_counts.nbytes)
+            + sum(_BYTES_PER_NAME * len(some) for some in names if some is not None)
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Notice:
@@ -162,7 +184,7 @@ class Samples:
         latent_z: float32 [samples, cells, n_latent], softmax of the draw for `ln`, the draw itself for `normal`.
         latent_l: float32 [samples, cells], exp(min(draw, 15)).
         untran_latent_z: float32 [samples, cells, n_latent], the normal draw.
-        untran_latent_l: float32 [samples, cells], the normal draw.
+        untran_latent_l: float32 [samples, cells], the normal draw, at most 15.
     """
 
     seed: int
@@ -206,6 +228,56 @@ class EncodeReply:
     samples: Samples | None = None
     warnings: tuple[Notice, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays."""
+        parts = (self,) if self.samples is None else (self, self.samples)
+        return sum(_nbytes(getattr(part, field.name)) for part in parts for field in dataclasses.fields(part))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Coverage:
+    """How the columns of one kind of a request meet the model's.
+
+    Attributes:
+        given: columns of the request.
+        known: of those, how many the model has.
+        missing: columns of the model that the request lacks; they count 0.
+        extra: columns of the request that the model lacks; they are dropped.
+        coverage: share of the model's columns that the request has.
+    """
+
+    given: int
+    known: int
+    missing: int
+    extra: int
+    coverage: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What would happen to a request, without computing it.
+
+    Attributes:
+        model: name of the model it was held against.
+        model_version: its version.
+        n_cells: number of cells.
+        genes: coverage of the model's genes.
+        proteins: coverage of the model's proteins.
+        warnings: those the answer would bear.
+    """
+
+    model: str
+    model_version: str
+    n_cells: int
+    genes: Coverage
+    proteins: Coverage
+    warnings: tuple[Notice, ...]
+
+
+def _nbytes(*values: object) -> int:
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelCard:
@@ -245,5 +317,5 @@ class Limits:
     max_request_bytes: int = 64 * 1024 * 1024
     max_request_cells: int = 65536
     max_samples: int = 1000
-    max_sample_values: int = 1 << 24
+    max_sample_values: int = 1 << 23
     max_columns: int = 200_000

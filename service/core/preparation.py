@@ -7,11 +7,11 @@ import secrets
 
 import numpy as np
 
-from model.contract import CellBatch, Float32Array
-from service.core.alignment import missing_notice, sample
+from model.contract import CategoricalField, CellBatch, Float32Array
+from service.core.alignment import EXAMPLES, sample
 from service.core.catalog import LoadedModel
 from service.core.errors import invalid
-from service.core.messages import EncodeRequest, Limits, Notice, Output
+from service.core.messages import Coverage, EncodeRequest, Labels, Limits, Notice, Output
 from service.core.validation import (
     category_codes,
     check_limits,
@@ -19,6 +19,7 @@ from service.core.validation import (
     continuous_column,
     gene_rows,
     protein_rows,
+    unknown_labels,
 )
 
 
@@ -28,6 +29,7 @@ class PreparedRequest:
 
     Attributes:
         batch: its cells over the model's columns.
+        held_bytes: what the caller's side of the call keeps in memory until it is answered.
         library: float32 [cells], sum of the model genes' counts.
         outputs: what to answer.
         n_samples: draws per cell.
@@ -35,9 +37,12 @@ class PreparedRequest:
         first_cell: index of the first cell in the caller's matrix.
         names: the caller's cell names, or None.
         notices: warnings for the caller.
+        gene_coverage: how its genes meet the model's.
+        protein_coverage: how its proteins do.
     """
 
     batch: CellBatch
+    held_bytes: int
     library: Float32Array
     outputs: frozenset[Output]
     n_samples: int
@@ -45,6 +50,8 @@ class PreparedRequest:
     first_cell: int
     names: tuple[str, ...] | None
     notices: tuple[Notice, ...]
+    gene_coverage: Coverage
+    protein_coverage: Coverage
 
     @property
     def n_cells(self) -> int:
@@ -54,30 +61,38 @@ class PreparedRequest:
     @property
     def nbytes(self) -> int:
         """Bytes held while it waits."""
-        return self.batch.nbytes
+        return self.batch.nbytes + self.held_bytes
 
     def entries(self, start: int, stop: int) -> int:
         """Stored gene counts of the cells `start` to `stop`."""
         return int(self.batch.indptr[stop] - self.batch.indptr[start])
 
 
-def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits) -> PreparedRequest:
+def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits, *, held_bytes: int = 0) -> PreparedRequest:
     """Check a request and align it to a model.
+
+    Args:
+        request: decoded, unchecked.
+        model: that it is for.
+        limits: on one request.
+        held_bytes: what the call holds besides; counted against the queue's bound.
 
     Raises:
         ServiceError: TOO_LARGE or INVALID; nothing is guessed.
     """
     spec, n_cells = model.spec, request.n_cells
-    check_limits(request, limits, spec.n_latent)
+    n_samples = request.n_samples or int(request.outputs is not None and Output.SAMPLES in request.outputs)
+    check_limits(request, limits, n_samples=n_samples, n_latent=spec.n_latent)
     check_options(request)
     genes = model.genes.align(request.genes)
-    if genes.coverage < request.min_gene_coverage:
+    share = genes.coverage.coverage
+    if share < request.min_gene_coverage:
         names = request.genes or ()
         invalid(
-            f"only {genes.coverage:.1%} of the model's {len(spec.genes)} genes are in the request "
+            f"only {share:.1%} of the model's {len(spec.genes)} genes are in the request "
             f"(min_gene_coverage is {request.min_gene_coverage:.0%}){model.genes.guess(names)}",
             field="genes",
-            counts={"known": round(genes.coverage * len(spec.genes)), "needed": len(spec.genes)},
+            counts={"known": genes.coverage.known, "needed": len(spec.genes)},
         )
     notices = list(genes.notices)
     indptr, indices, counts, gene_notices = gene_rows(
@@ -86,9 +101,7 @@ def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits) -> Prepa
     # Without protein counts every protein is missing; a name list without counts is a mistake.
     if request.protein_counts is None and request.proteins:
         invalid("proteins are named, but there are no protein_counts", field="protein_counts")
-    if request.protein_counts is None:
-        notices.append(missing_notice("protein", list(spec.proteins), len(spec.proteins)))
-    proteins = model.proteins.align(request.proteins)
+    proteins = model.proteins.align(() if request.protein_counts is None else request.proteins)
     notices += proteins.notices
     protein_counts, protein_notices = protein_rows(
         request.protein_counts,
@@ -105,15 +118,19 @@ def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits) -> Prepa
         continuous=_continuous(request, model),
         codes=_codes(request, model),
     )
+    outputs = _outputs(request, model)
     return PreparedRequest(
         batch=batch,
+        held_bytes=held_bytes,
         library=_row_sums(batch),
-        outputs=_outputs(request, model),
-        n_samples=request.n_samples or (1 if request.outputs and Output.SAMPLES in request.outputs else 0),
+        outputs=outputs,
+        n_samples=n_samples,
         seed=secrets.randbits(63) if request.seed is None else request.seed,
         first_cell=request.first_cell,
         names=request.cells,
-        notices=(*notices, *gene_notices, *protein_notices, *_unused(request, model)),
+        notices=(*notices, *gene_notices, *protein_notices, *_unused(request, model), *_untrained(outputs, model)),
+        gene_coverage=genes.coverage,
+        protein_coverage=proteins.coverage,
     )
 
 
@@ -152,15 +169,34 @@ def _outputs(request: EncodeRequest, model: LoadedModel) -> frozenset[Output]:
     return outputs | {Output.SAMPLES} if request.n_samples > 0 else outputs
 
 
-def _unused(request: EncodeRequest, model: LoadedModel) -> tuple[Notice, ...]:
-    """A warning for covariates the model never saw: most likely a misspelt key."""
-    spec = model.spec
+def _unused(request: EncodeRequest, model: LoadedModel) -> list[Notice]:
+    """Warnings for what the encoder does not use: covariates the model never saw, labels it does not know."""
+    spec, notices = model.spec, []
     known = {field.key for field in spec.categorical_covariates} | set(spec.continuous_covariates)
-    unused = sorted((request.categorical_covariates.keys() | request.continuous_covariates.keys()) - known)
-    if not unused:
-        return ()
-    detail = f"the model has no covariate {sample(unused)}; it has {sample(sorted(known))}"
-    return (Notice("unknown_covariates", detail, len(unused), tuple(unused[:5])),)
+    extra = sorted((request.categorical_covariates.keys() | request.continuous_covariates.keys()) - known)
+    if extra:
+        detail = f"the model has no covariate {sample(extra)}; it has {sample(sorted(known))}"
+        notices.append(Notice("unknown_covariates", detail, len(extra), tuple(extra[:EXAMPLES])))
+    given: dict[str, tuple[Labels | None, CategoricalField | None]] = {"batch": (request.batch, spec.batch)}
+    for covariate in spec.categorical_covariates:
+        labels = request.categorical_covariates.get(covariate.key)
+        given[f"categorical_covariates.{covariate.key}"] = (labels, covariate)
+    for name, (labels, field) in given.items():
+        if labels is None or field is None or field in spec.categorical_inputs:
+            continue
+        unknown = unknown_labels(labels, field)
+        if unknown:
+            detail = f"{name} has labels unknown to the model: {sample(unknown)}; its encoder does not use {name}"
+            notices.append(Notice("unused_labels", detail, len(unknown), tuple(map(str, unknown[:EXAMPLES]))))
+    return notices
+
+
+def _untrained(outputs: frozenset[Output], model: LoadedModel) -> list[Notice]:
+    """A warning for q(l) of a model that used the observed library size: its l branch is a random initialisation."""
+    if Output.QL not in outputs or model.spec.library_encoder_trained:
+        return []
+    detail = "the model was trained with the observed library size, so ql comes from weights that were never trained"
+    return [Notice("untrained_library_encoder", detail, 1)]
 
 
 def _row_sums(batch: CellBatch) -> Float32Array:

@@ -30,6 +30,7 @@ class Call:
         model: name once resolved.
         model_version: version once resolved.
         n_cells: cells once decoded.
+        n_bytes: of the message, decompressed; the caller's side of what the call holds in memory.
         phase_s: seconds spent by phase.
         outcome: `ok` or the value of an `ErrorKind`.
     """
@@ -42,6 +43,7 @@ class Call:
     model: str = ""
     model_version: str = ""
     n_cells: int = 0
+    n_bytes: int = 0
     phase_s: dict[Phase, float] = dataclasses.field(default_factory=dict)
     outcome: str = "ok"
 
@@ -108,7 +110,7 @@ def outcome_of(error: BaseException) -> ErrorKind:
 def recorded(recorder: Recorder, call: Call, clock: Callable[[], float] = time.monotonic) -> Iterator[Call]:
     """Record one call, however it ends; an exception passes through unchanged.
 
-    An exception that is not a `ServiceError` is a bug: it is logged here, once, under the call's request id.
+    What counts as internal is logged here with its traceback, under the call's request id.
     """
     recorder.call_started(call)
     try:
@@ -116,7 +118,8 @@ def recorded(recorder: Recorder, call: Call, clock: Callable[[], float] = time.m
     except BaseException as error:
         kind = outcome_of(error)
         call.outcome = kind.value
-        if kind is ErrorKind.INTERNAL and not isinstance(error, ServiceError):
+        if kind is ErrorKind.INTERNAL:
+            # The caller is told that the log has it under this id; of a failed batch the cause is in the chain.
             log.exception("call failed", extra={"request_id": call.request_id})
         raise
     finally:

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
-from model.contract import LatentParams
-from model.logistic_normal import softmax_mean
+from model.contract import Float32Array, LatentParams
+from model.logistic_normal import CELLS_AT_ONCE, softmax_mean
 from model.sampling import draw
 from service.core.catalog import LoadedModel
-from service.core.errors import invalid
+from service.core.errors import ErrorKind, ServiceError, invalid
 from service.core.messages import EncodeReply, Output, Samples
 from service.core.preparation import PreparedRequest
 
+_LOG_MAX = np.nextafter(np.log(np.finfo(np.float32).max), np.float32(0))
 
-def compose_reply(prepared: PreparedRequest, params: LatentParams, model: LoadedModel) -> EncodeReply:
+
+def compose_reply(
+    prepared: PreparedRequest, params: LatentParams, model: LoadedModel, abandoned: Callable[[], bool] = lambda: False
+) -> EncodeReply:
     """Build the answer. A pure function of the request, its posterior and the model.
 
+    Args:
+        prepared: the request.
+        params: posterior of all its cells.
+        model: that computed it.
+        abandoned: asked now and then whether the caller has left; then there is no answer to build.
+
     Raises:
-        ServiceError: INVALID, a cell's posterior is not finite: its counts are beyond what the encoder can take.
+        ServiceError: CANCELLED, it was abandoned; INVALID, a cell's posterior is not finite: its counts are beyond
+            what the encoder can take.
     """
-    _check_finite(params)
     outputs, distribution = prepared.outputs, model.spec.latent_distribution
+    if outputs & {Output.QZ, Output.Z, Output.SAMPLES}:
+        _check_finite(params.qz_mean, params.qz_variance)
+    if outputs & {Output.QL, Output.SAMPLES}:
+        _check_finite(params.ql_mean, params.ql_variance)
     reply = EncodeReply(
         model=model.name,
         model_version=model.version,
@@ -35,14 +50,14 @@ def compose_reply(prepared: PreparedRequest, params: LatentParams, model: Loaded
     if Output.QL in outputs:
         reply = dataclasses.replace(reply, ql_mean=params.ql_mean, ql_variance=params.ql_variance)
     if Output.Z in outputs:
-        z = softmax_mean(params.qz_mean, params.qz_variance) if distribution == "ln" else params.qz_mean
+        z = _softmax_means(params, abandoned) if distribution == "ln" else params.qz_mean
         reply = dataclasses.replace(reply, z=z)
     if Output.LIBRARY in outputs:
         reply = dataclasses.replace(reply, library_observed=prepared.library)
         if Output.QL in outputs:
-            with np.errstate(over="ignore"):
-                library_latent = np.exp(params.ql_mean + params.ql_variance / 2)
-            reply = dataclasses.replace(reply, library_latent=library_latent)
+            # An untrained library encoder may say anything; JSON has no infinity, so it ends at the largest number.
+            exponent = np.minimum(params.ql_mean + params.ql_variance / 2, _LOG_MAX)
+            reply = dataclasses.replace(reply, library_latent=np.exp(exponent))
     if Output.SAMPLES in outputs:
         draws = draw(
             params,
@@ -56,9 +71,21 @@ def compose_reply(prepared: PreparedRequest, params: LatentParams, model: Loaded
     return reply
 
 
-def _check_finite(params: LatentParams) -> None:
-    finite = np.isfinite(params.ql_mean) & np.isfinite(params.ql_variance)
-    finite &= np.isfinite(params.qz_mean).all(axis=1) & np.isfinite(params.qz_variance).all(axis=1)
+def _softmax_means(params: LatentParams, abandoned: Callable[[], bool]) -> Float32Array:
+    z = np.empty_like(params.qz_mean)
+    for start in range(0, params.n_cells, CELLS_AT_ONCE):
+        if abandoned():
+            raise ServiceError(ErrorKind.CANCELLED, "nobody waits for the answer any more")
+        some = params.cells(start, start + CELLS_AT_ONCE)
+        z[start : start + CELLS_AT_ONCE] = softmax_mean(some.qz_mean, some.qz_variance)
+    return z
+
+
+def _check_finite(*outputs: Float32Array) -> None:
+    """Refuse the request if a cell's row of any output is not finite."""
+    finite = np.ones(len(outputs[0]), dtype=np.bool_)
+    for output in outputs:
+        finite &= np.isfinite(output).all(axis=tuple(range(1, output.ndim)))
     if not finite.all():
         cell = int(np.argmin(finite))
         invalid(

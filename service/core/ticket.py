@@ -76,7 +76,7 @@ def own_error(error: BaseException) -> ServiceError:
     """
     if not isinstance(error, ServiceError):
         return ServiceError(ErrorKind.INTERNAL, "the cells could not be computed")
-    return ServiceError(
+    own = ServiceError(
         error.kind,
         error.detail,
         field=error.field,
@@ -84,3 +84,6 @@ def own_error(error: BaseException) -> ServiceError:
         counts=error.counts,
         retry_after_s=error.retry_after_s,
     )
+    # So that the log has the cause under each caller's request id.
+    own.__cause__ = error.__cause__
+    return own

@@ -20,22 +20,30 @@ from service.core.messages import Counts, CsrCounts, DenseCounts, EncodeRequest,
 # log1p of 10,000 counts per cell is at most 9.2 and of a million 13.9; raw counts of a panel go far beyond.
 _LOG_LIKE_MAX = 20.0
 _ALLOWED_SHOWN = 20
+# Far beyond any cell, and the sum over all columns is still far within float32.
+_MAX_COUNT = 2**32 - 1
 
 
-def check_limits(request: EncodeRequest, limits: Limits, n_latent: int) -> None:
+def check_limits(request: EncodeRequest, limits: Limits, *, n_samples: int, n_latent: int) -> None:
     """Refuse what is over a published limit.
+
+    Args:
+        request: unchecked.
+        limits: the published ones.
+        n_samples: draws per cell that it will get.
+        n_latent: of the model.
 
     Raises:
         ServiceError: TOO_LARGE, naming the limit.
     """
     if request.n_cells > limits.max_request_cells:
         too_large(f"{request.n_cells} cells are over max_request_cells = {limits.max_request_cells}; split the matrix")
-    if request.n_samples > limits.max_samples:
-        too_large(f"{request.n_samples} samples are over max_samples = {limits.max_samples}", field="n_samples")
-    n_values = request.n_samples * request.n_cells * (n_latent + 1)
+    if n_samples > limits.max_samples:
+        too_large(f"{n_samples} samples are over max_samples = {limits.max_samples}", field="n_samples")
+    n_values = n_samples * request.n_cells * (n_latent + 1)
     if n_values > limits.max_sample_values:
         too_large(
-            f"{request.n_samples} samples of {request.n_cells} cells are {n_values} values, over max_sample_values = "
+            f"{n_samples} samples of {request.n_cells} cells are {n_values} values, over max_sample_values = "
             f"{limits.max_sample_values}; split the matrix (first_cell keeps the draws the same)",
             field="n_samples",
         )
@@ -177,6 +185,12 @@ def category_codes(labels: Labels | None, field: CategoricalField, n_cells: int,
     return per_cell
 
 
+def unknown_labels(labels: Labels, field: CategoricalField) -> list[Label]:
+    """The labels of a request that a field does not know, where that does no harm."""
+    allowed = {_label_key(category) for category in field.categories}
+    return [label for label in labels.categories if _label_key(label) not in allowed]
+
+
 def continuous_column(values: npt.NDArray[Any] | None, key: str, n_cells: int) -> Float32Array:
     """One continuous covariate, float32 [cells], in the trainer's units.
 
@@ -233,15 +247,16 @@ def _sparse_entries(
             invalid(f"{field}.{part} holds numbers that are not integers", field=f"{field}.{part}")
     if indptr.size == 0 or indptr[0] != 0:
         invalid(f"{field}.indptr does not begin with 0", field=f"{field}.indptr", index=0)
-    starts = indptr.astype(np.int64)
-    lengths = starts[1:] - starts[:-1]
-    if (lengths < 0).any():
-        invalid(f"{field}.indptr decreases", field=f"{field}.indptr", index=int(np.argmax(lengths < 0)) + 1)
+    # Compared, not subtracted: a difference of hostile numbers can wrap around to a plausible one.
+    falls = indptr[1:] < indptr[:-1]
+    if falls.any():
+        invalid(f"{field}.indptr decreases", field=f"{field}.indptr", index=int(np.argmax(falls)) + 1)
     if not indptr[-1] == indices.size == data.size:
         invalid(
             f"{field}.indptr ends at {indptr[-1]}, but there are {indices.size} indices and {data.size} data",
             field=f"{field}.indptr",
         )
+    lengths = np.diff(indptr).astype(np.int64)
     if counts.n_columns is not None and counts.n_columns != columns.n_columns:
         invalid(f"{field} has {counts.n_columns} columns where {columns.n_columns} are expected", field=field)
     outside = (indices < 0) | (indices >= columns.n_columns)
@@ -288,8 +303,8 @@ def _check_values(
 
 
 def _as_float32(values: npt.NDArray[Any], field: str) -> Float32Array:
-    if values.size and values.max() > np.finfo(np.float32).max:
-        invalid(f"{field} has a count too large for float32", field=field)
+    if values.size and values.max() > _MAX_COUNT:
+        invalid(f"{field} has a count over {_MAX_COUNT}; no cell has", field=field)
     return values.astype(np.float32)
 
 

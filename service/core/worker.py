@@ -93,10 +93,11 @@ class Worker(Generic[In, Out]):
             raise
         except ServiceError as error:
             self._batcher.fail(batch, error)
-        except Exception:
+        except Exception as error:
             log.exception("a batch of %d cells failed", batch.n_cells)
-            text = "the cells could not be computed; the log has the reason"
-            self._batcher.fail(batch, ServiceError(ErrorKind.INTERNAL, text))
+            refusal = ServiceError(ErrorKind.INTERNAL, "the cells could not be computed; the log has the reason")
+            refusal.__cause__ = error
+            self._batcher.fail(batch, refusal)
         finally:
             self._batch_started_s = None
 

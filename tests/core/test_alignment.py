@@ -5,6 +5,7 @@ import pytest
 
 from service.core.alignment import ColumnIndex
 from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import Coverage
 
 SYMBOLS = ("CD3E", "MS4A1", "LYZ", "NKG7", "GNLY")
 ENSEMBL = tuple(f"ENSG{i:011d}" for i in range(5))
@@ -20,14 +21,14 @@ def refusal(index: ColumnIndex, names: tuple[str, ...]) -> ServiceError:
 def test_no_names_stand_for_the_models_own() -> None:
     column_map = ColumnIndex("gene", SYMBOLS).align(None)
     assert column_map.targets.tolist() == [0, 1, 2, 3, 4]
-    assert column_map.in_order and column_map.coverage == 1 and column_map.notices == ()
+    assert column_map.in_order and column_map.coverage.coverage == 1 and column_map.notices == ()
 
 
 def test_columns_go_where_their_names_say() -> None:
     column_map = ColumnIndex("gene", SYMBOLS).align(("GNLY", "extra", "CD3E"))
     assert column_map.targets.tolist() == [4, -1, 0]
     assert not column_map.in_order
-    assert column_map.coverage == pytest.approx(0.4)
+    assert column_map.coverage == Coverage(given=3, known=2, missing=3, extra=1, coverage=0.4)
     missing, extra = column_map.notices
     assert (missing.code, missing.count, missing.examples) == ("missing_genes", 3, ("MS4A1", "LYZ", "NKG7"))
     assert "coverage 40.0%" in missing.detail
@@ -90,8 +91,15 @@ def test_maps_are_remembered_but_not_without_bound() -> None:
     assert index.align(("LYZ",)) is first
     for i in range(100):
         index.align(("LYZ", f"extra{i}"))
-    assert len(index._maps) <= 32
-    assert np.array_equal(index.align(("LYZ",)).targets, first.targets)
+    again = index.align(("LYZ",))
+    assert again is not first, "it was dropped"
+    assert np.array_equal(again.targets, first.targets)
+
+
+@pytest.mark.parametrize("names", [("LYZ", "x" * 3_000_000), ("LYZ", *(f"x{i}" for i in range(100_001)))])
+def test_maps_of_absurd_names_are_not_remembered(names: tuple[str, ...]) -> None:
+    index = ColumnIndex("gene", SYMBOLS)
+    assert index.align(names) is not index.align(names)
 
 
 def test_long_and_strange_names_are_shortened_and_escaped() -> None:
@@ -101,5 +109,20 @@ def test_long_and_strange_names_are_shortened_and_escaped() -> None:
 
 def test_no_columns_at_all_are_not_an_overlap_problem() -> None:
     column_map = ColumnIndex("protein", SYMBOLS).align(())
-    assert column_map.coverage == 0
+    assert column_map.coverage == Coverage(given=0, known=0, missing=5, extra=0, coverage=0.0)
     assert column_map.notices[0].count == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["CD3", "cd3", "CD3-1", "CD3_TotalSeqC", "CD3.1", "anti-CD3", "CD3_prot", "Cd-3", "anti-human-CD3"]
+)
+def test_near_names_of_proteins_are_suggested_and_never_applied(name: str) -> None:
+    column_map = ColumnIndex("protein", ("CD3_TotalSeqB", "CD19_TotalSeqB")).align((name, "CD19_TotalSeqB"))
+    assert column_map.targets.tolist() == [-1, 1]
+    assert f"{name!r} may be its 'CD3_TotalSeqB': rename them if so" in column_map.notices[1].detail
+
+
+def test_nothing_is_suggested_for_genes_or_for_other_proteins() -> None:
+    for kind, name in (("gene", "CD3"), ("protein", "CD4"), ("protein", "CD31")):
+        column_map = ColumnIndex(kind, ("CD3_TotalSeqB", "CD19_TotalSeqB")).align((name, "CD19_TotalSeqB"))
+        assert "may be" not in column_map.notices[1].detail

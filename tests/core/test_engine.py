@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from model.contract import CellBatch, LatentParams
+from service.core import engine as engine_module
 from service.core.batch import BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog
@@ -17,10 +18,10 @@ from service.core.compute_step import compute
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import DenseCounts, EncodeReply, EncodeRequest, Labels, Limits, Output
+from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Limits, Output
 from service.core.preparation import PreparedRequest
 from service.core.worker import Worker
-from tests.fakes import FakeEncoder, Gate, RecordingRecorder
+from tests.fakes import PATIENCE_S, FakeEncoder, Gate, RecordingRecorder
 
 
 class Core:
@@ -82,6 +83,13 @@ def request(n_cells: int = 1, mark: int = 1, **changes: Any) -> EncodeRequest:
     return EncodeRequest(gene_counts=DenseCounts(counts), **({"batch": Labels.one("a")} | changes))
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something on it has happened."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 def same(left: EncodeReply, right: EncodeReply) -> bool:
     pairs = [(left.qz_mean, right.qz_mean), (left.ql_mean, right.ql_mean), (left.z, right.z)]
     if left.samples is not None and right.samples is not None:
@@ -113,8 +121,7 @@ async def test_options_of_one_caller_never_reach_another(core: Callable[..., Cor
     first = asyncio.create_task(made.encode(request()))
     await asyncio.to_thread(gate.wait_entered)
     tasks = [asyncio.create_task(made.encode(request(2, mark=i, **o))) for i, o in enumerate(options)]
-    while made.batcher.n_waiting_cells < 2 * len(options):
-        await asyncio.sleep(0)
+    await until(lambda: made.batcher.n_waiting_cells == 2 * len(options))
     gate.open()
     crowd = await asyncio.gather(*tasks)
     await first
@@ -179,8 +186,45 @@ async def test_an_error_in_the_encoder_fails_its_batch_and_no_other(
     with pytest.raises(ServiceError) as caught:
         await made.encode(request())
     assert caught.value.kind is ErrorKind.INTERNAL and "CUDA" not in caught.value.detail
+    (record,) = (record for record in caplog.records if record.__dict__.get("request_id") == "id")
+    assert str(error) in caplog.text, "the log has the cause"
+    assert record.exc_info is not None
     assert (await made.encode(request())).n_cells == 1
     assert made.recorder.outcomes == {"internal": 1, "ok": 1}
+
+
+@pytest.mark.parametrize("stage", ["prepare", "concatenate", "split", "compose_reply"])
+async def test_a_bug_at_any_stage_fails_its_callers_and_no_other(
+    core: Callable[..., Core], stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RELIABILITY 1: an exception at every stage (size, merge, run, split, encode), then a good request."""
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    made = core()
+    target: Any = {"concatenate": CellBatch, "split": LatentParams}.get(stage, engine_module)
+    with monkeypatch.context() as patched:
+        patched.setattr(target, {"split": "cells"}.get(stage, stage), broken)
+        with pytest.raises((ZeroDivisionError, ServiceError)):
+            await made.encode(request())
+    assert (await made.encode(request())).n_cells == 1
+    assert made.recorder.outcomes == {"internal": 1, "ok": 1}
+
+
+async def test_what_a_waiting_caller_holds_counts_against_the_queue(core: Callable[..., Core]) -> None:
+    gate = Gate()
+    made = core(FakeEncoder(gate=gate), max_queue_bytes=5_000_000)
+    running = asyncio.create_task(made.encode(request()))
+    await asyncio.to_thread(gate.wait_entered)
+    sparse = EncodeRequest(gene_counts=DenseCounts(np.zeros((60_000, 5))), batch=Labels.one("a"))
+    waiting = asyncio.create_task(made.encode(sparse))
+    await until(lambda: made.batcher.n_waiting_cells == 60_000)
+    with pytest.raises(ServiceError) as caught:
+        await made.encode(sparse)
+    assert caught.value.kind is ErrorKind.OVERLOADED, "its rows are zeros, but the caller holds 2.4 MB"
+    gate.open()
+    await asyncio.gather(running, waiting)
 
 
 async def test_a_call_is_recorded_with_what_it_asked(core: Callable[..., Core]) -> None:
@@ -202,7 +246,7 @@ async def test_a_deadline_that_passes_in_the_queue_or_in_compute(core: Callable[
     """RELIABILITY 2. The first caller's cells are computing when its time is up, the second's never are."""
     gate = Gate()
     made = core(FakeEncoder(gate=gate))
-    computing = asyncio.create_task(made.encode(request(), timeout_s=0.05))
+    computing = asyncio.create_task(made.encode(request(), timeout_s=0.5))
     await asyncio.to_thread(gate.wait_entered)
     queued = asyncio.create_task(made.encode(request(), timeout_s=0.001))
     for task in (queued, computing):
@@ -231,8 +275,7 @@ async def test_a_caller_that_leaves_gives_its_place_back(core: Callable[..., Cor
     running = asyncio.create_task(made.encode(request()))
     await asyncio.to_thread(gate.wait_entered)
     tasks = [asyncio.create_task(made.encode(request(mark=i))) for i in range(10)]
-    while made.batcher.n_waiting_cells < 10:
-        await asyncio.sleep(0)
+    await until(lambda: made.batcher.n_waiting_cells == 10)
     for task in tasks[::3]:
         task.cancel()
     running.cancel()
@@ -254,8 +297,7 @@ async def test_a_full_queue_refuses_at_once(core: Callable[..., Core]) -> None:
     running = asyncio.create_task(made.encode(request()))
     await asyncio.to_thread(gate.wait_entered)
     waiting = asyncio.create_task(made.encode(request(4)))
-    while made.batcher.n_waiting_cells < 4:
-        await asyncio.sleep(0)
+    await until(lambda: made.batcher.n_waiting_cells == 4)
     with pytest.raises(ServiceError) as caught:
         await made.encode(request())
     assert caught.value.kind is ErrorKind.OVERLOADED and caught.value.retry_after_s
@@ -288,3 +330,28 @@ async def test_large_requests_leave_the_loop_free(core: Callable[..., Core], mon
     assert threaded == []
     await made.encode(request(10_000, n_samples=10, seed=1))
     assert threaded == ["prepare", "compose_reply"]
+
+
+async def test_validation_reports_without_computing(core: Callable[..., Core]) -> None:
+    made = core()
+    asked = request(3, genes=("gene4", "other", "gene2", "gene1", "gene0"), outputs=frozenset({Output.QL}))
+    with made.engine.call(transport="rest", operation="validate", request_id="id") as call:
+        report = await made.engine.validate(asked, call, model="m")
+    assert (report.model, report.model_version, report.n_cells) == ("m", "1", 3)
+    assert report.genes == Coverage(given=5, known=4, missing=1, extra=1, coverage=0.8)
+    assert report.proteins == Coverage(given=0, known=0, missing=2, extra=0, coverage=0.0)
+    assert [notice.code for notice in report.warnings] == ["missing_genes", "extra_genes", "missing_proteins"]
+    assert (call.model, call.n_cells, made.encoder.batch_sizes) == ("m", 3, [])
+    assert report.warnings == (await made.encode(asked)).warnings
+
+
+async def test_validation_refuses_what_encode_refuses(core: Callable[..., Core]) -> None:
+    made = core()
+    for bad in (request(batch=None), request(genes=("x", "y", "z", "u", "v"))):
+        errors = []
+        for ask in (made.engine.validate, made.engine.encode):
+            with made.engine.call(transport="rest", operation="x", request_id="id") as call:
+                with pytest.raises(ServiceError) as caught:
+                    await ask(bad, call)
+                errors.append((caught.value.kind, caught.value.detail))
+        assert errors[0] == errors[1]

@@ -28,7 +28,7 @@ MODEL = loaded()
 def request(n_cells: int = 2, **changes: Any) -> EncodeRequest:
     facts: dict[str, Any] = {
         "gene_counts": DenseCounts(np.arange(n_cells * 5).reshape(n_cells, 5)),
-        "protein_counts": DenseCounts(np.ones((n_cells, 2), dtype=np.int64)),
+        "protein_counts": DenseCounts(np.arange(1, 1 + n_cells * 2).reshape(n_cells, 2)),
         "batch": Labels.one("a"),
     }
     return EncodeRequest(**(facts | changes))
@@ -53,6 +53,7 @@ def test_an_ordinary_request() -> None:
     assert prepared.notices == ()
     assert [prepared.entries(0, 1), prepared.entries(0, 2)] == [4, 9]
     assert prepared.nbytes == prepared.batch.nbytes > 0
+    assert prepare(request(), MODEL, LIMITS, held_bytes=1000).nbytes == prepare(request(), MODEL, LIMITS).nbytes + 1000
 
 
 def test_names_align_genes_and_proteins_to_identical_cells() -> None:
@@ -60,7 +61,7 @@ def test_names_align_genes_and_proteins_to_identical_cells() -> None:
     shuffled = request(
         gene_counts=DenseCounts(np.array([[4, 7, 3, 2, 1, 0], [9, 7, 8, 7, 6, 5]])),
         genes=("gene4", "other", "gene3", "gene2", "gene1", "gene0"),
-        protein_counts=DenseCounts(np.array([[1, 1], [1, 1]])),
+        protein_counts=DenseCounts(np.array([[2, 1], [4, 3]])),
         proteins=("protein1", "protein0"),
     )
     prepared = prepare(shuffled, MODEL, LIMITS)
@@ -83,9 +84,10 @@ def test_cells_without_counts_have_no_library() -> None:
 
 
 def test_missing_proteins_are_zero_and_told() -> None:
-    prepared = prepare(request(protein_counts=None), MODEL, LIMITS)
-    assert not prepared.batch.proteins.any()
-    assert [(notice.code, notice.count) for notice in prepared.notices] == [("missing_proteins", 2)]
+    for names in (None, ()):
+        prepared = prepare(request(protein_counts=None, proteins=names), MODEL, LIMITS)
+        assert not prepared.batch.proteins.any()
+        assert [(notice.code, notice.count) for notice in prepared.notices] == [("missing_proteins", 2)]
     one = request(protein_counts=DenseCounts(np.ones((2, 1))), proteins=("protein1",))
     assert prepare(one, MODEL, LIMITS).batch.proteins.tolist() == [[0, 1], [0, 1]]
 
@@ -140,7 +142,9 @@ def test_a_covariate_the_model_does_not_have_is_told() -> None:
 def test_what_the_encoder_does_not_use_is_not_needed(facts: dict[str, Any]) -> None:
     """DOMAIN 9.3: one batch gives no column."""
     assert prepare(request(batch=None), loaded(**facts), LIMITS).batch.codes.shape == (2, 0)
-    assert prepare(request(batch=Labels.one("anything")), loaded(**facts), LIMITS).notices == ()
+    prepared = prepare(request(batch=Labels.one("anything")), loaded(**facts), LIMITS)
+    expected = [] if facts == {"batch": None} else [("unused_labels", ("anything",))]
+    assert [(notice.code, notice.examples) for notice in prepared.notices] == expected
 
 
 @pytest.mark.parametrize(
@@ -196,6 +200,7 @@ def test_options_that_do_not_fit_are_refused(changes: dict[str, Any], field: str
     [
         (Limits(max_request_cells=1), {}, "max_request_cells = 1"),
         (Limits(max_samples=3), {"n_samples": 4}, "max_samples = 3"),
+        (Limits(max_samples=0), {"outputs": frozenset({Output.SAMPLES})}, "max_samples = 0"),
         (Limits(max_sample_values=15), {"n_samples": 2}, "max_sample_values = 15"),
         (Limits(max_columns=3), {"genes": ("a", "b", "c", "d")}, "max_columns = 3"),
         (Limits(max_columns=1), {"proteins": ("a", "b")}, "max_columns = 1"),
@@ -213,3 +218,10 @@ def test_zero_cells_are_a_request() -> None:
     assert prepared.n_cells == 0 and prepared.library.shape == (0,)
     empty = CsrCounts(np.array([0]), np.zeros(0, np.int64), np.zeros(0))
     assert prepare(request(0, gene_counts=empty), MODEL, LIMITS).n_cells == 0
+
+
+def test_ql_of_an_untrained_library_encoder_is_flagged() -> None:
+    asked = request(outputs=frozenset({Output.QL}))
+    codes = [notice.code for notice in prepare(asked, loaded(library_encoder_trained=False), LIMITS).notices]
+    assert codes == ["untrained_library_encoder"]
+    assert prepare(asked, loaded(library_encoder_trained=True), LIMITS).notices == ()

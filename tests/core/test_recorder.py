@@ -19,7 +19,7 @@ def call(clock: FakeClock) -> Call:
     [
         (None, "ok", False),
         (ServiceError(ErrorKind.INVALID, "no"), "invalid", False),
-        (ServiceError(ErrorKind.INTERNAL, "no"), "internal", False),
+        (ServiceError(ErrorKind.INTERNAL, "no"), "internal", True),
         (ServiceError(ErrorKind.CANCELLED, "gone"), "cancelled", False),
         (asyncio.CancelledError(), "cancelled", False),
         (KeyError("bug"), "internal", True),

@@ -67,3 +67,25 @@ def test_a_posterior_that_is_not_finite_is_refused_with_its_cell(name: str, valu
     with pytest.raises(ServiceError) as caught:
         reply(params=dataclasses.replace(PARAMS, **{name: array}))
     assert (caught.value.kind, caught.value.index) == (ErrorKind.INVALID, 1)
+    other = frozenset({Output.QL if name.startswith("qz") else Output.QZ})
+    assert reply(params=dataclasses.replace(PARAMS, **{name: array}), outputs=other).n_cells == 2, (
+        "it was not asked for"
+    )
+
+
+def test_a_library_beyond_float32_ends_at_its_largest_number() -> None:
+    params = dataclasses.replace(PARAMS, ql_variance=np.array([0.5, 500.0], dtype=np.float32))
+    latent = reply(params=params).library_latent
+    assert np.isfinite(latent).all() and latent[1] > 1e38
+
+
+def test_an_abandoned_answer_is_not_built() -> None:
+    model = loaded(latent_distribution="ln")
+    with pytest.raises(ServiceError) as caught:
+        compose_reply(prepare(request(), model, Limits()), PARAMS, model, lambda: True)
+    assert caught.value.kind is ErrorKind.CANCELLED
+
+
+def test_no_cells() -> None:
+    answer = reply("ln", LatentParams.empty(3), n_cells=0, n_samples=2)
+    assert answer.n_cells == 0 and answer.z.shape == (0, 3) and answer.samples.latent_z.shape == (2, 0, 3)

@@ -109,7 +109,8 @@ def test_csr_and_dense_give_the_same_rows(data: st.DataObject) -> None:
         ([[1, 2, 3, 4], [np.inf, 0, 0, 0]], "not finite"),
         ([[1, 2, 3, 4], [0, 0, -1, -2]], "negative"),
         ([[1, 2, 3], [1, 2, 3]], "has 3 columns where 4 are expected"),
-        ([[1, 2, 3, 1e300]], "too large for float32"),
+        ([[1, 2, 3, 1e300]], "over 4294967295"),
+        ([[1, 2, 3, 2**32]], "over 4294967295"),
         ([1, 2, 3, 4], "not a matrix"),
     ],
 )
@@ -138,6 +139,10 @@ def test_a_bad_value_in_a_column_that_would_be_dropped_is_refused_too() -> None:
         (csr(np.zeros(0, np.int64), [], []), "indptr", "begin with 0"),
         (csr([1, 2], [0, 1], [1, 1]), "indptr", "begin with 0"),
         (csr([0, 2, 1], [0, 1], [1, 1]), "indptr", "decreases"),
+        (csr([0, (1 << 63) - 1, -2, 1], [0], [1]), "indptr", "decreases"),
+        (csr([0, -(1 << 63), 1], [0], [1]), "indptr", "decreases"),
+        (csr([0, (1 << 63) - 1], [0], [1]), "indptr", "1 indices and 1 data"),
+        (CsrCounts(np.array([0, 5, 2, 7], np.uint32), np.arange(4), np.ones(4)), "indptr", "decreases"),
         (csr([0, 1], [0, 1], [1, 1]), "indptr", "ends at 1, but there are 2 indices and 2 data"),
         (csr([0, 2], [0, 1], [1]), "indptr", "2 indices and 1 data"),
         (csr([0, 2], [0, 4], [1, 1]), "indices", "outside 0 to 3"),
@@ -175,7 +180,7 @@ def test_a_few_fractions_are_a_warning() -> None:
     assert notices[0].count == 3, "far over any logarithm: not log-normalised"
 
 
-@pytest.mark.parametrize("value", [65_536, 1 << 24])
+@pytest.mark.parametrize("value", [65_536, 1 << 24, 1 << 31])
 def test_large_counts_are_taken(value: int) -> None:
     assert rows_of(dense([[value, 0, 0, 0]], np.int64))[2] == [float(value)]
 

@@ -3,11 +3,13 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model import export as export_module
 from model.artifact import read_artifact
+from model.device_encoder import DeviceEncoder
 from model.errors import ModelFileError
 from model.export import export_save
 from model.inspection import inspect_path
@@ -175,18 +177,65 @@ def test_other_files_are_no_artifact(save: Path, tmp_path: Path) -> None:
         read_artifact(tmp_path / "nowhere.pt")
 
 
-def test_an_artifact_of_another_format_is_refused(save: Path, tmp_path: Path) -> None:
+def with_manifest(path: Path, change: dict[str, Any], compression: int = zipfile.ZIP_STORED) -> Path:
+    """A copy of an artifact with other facts in its manifest."""
+    target = path.with_name("changed.pt")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w", compression) as sink:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("manifest.json"):
+                content = json.dumps(json.loads(content) | change).encode()
+            sink.writestr(name, content)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 9}, "format version 1"),
+        ({"another": 2}, "incomplete"),
+        ({"genes": [1, 2]}, "incomplete"),
+        ({"genes": ["\ud800"] * 30}, "incomplete"),
+        ({"batch": {"key": "batch", "categories": [["b"], {}]}}, "incomplete"),
+        ({"proteins_missing_per_batch": 3}, "incomplete"),
+        ({"n_latent": "4"}, "no export writes"),
+        ({"n_layers": 0}, "no export writes"),
+        ({"latent_distribution": "zzz"}, "no export writes"),
+        ({"encode_covariates": 1}, "no export writes"),
+        ({"genes": FULL.genes[:-1]}, "genes 29 by its manifest, 30 by its module"),
+        ({"proteins": [*FULL.proteins, "p"]}, "proteins 6 by its manifest, 5"),
+        ({"encode_covariates": False}, "contradicts itself"),
+        ({"batch": {"key": "batch", "categories": ["b0"]}}, "contradicts itself"),
+        ({"batch": {"key": "batch", "categories": ["a", "b", "c"]}}, "categories 9 by its manifest, 8"),
+        ({"continuous_covariates": []}, "continuous inputs 0 by its manifest, 1"),
+        ({"n_latent": 5}, "latent dimensions 5"),
+        ({"n_hidden": 15}, "hidden nodes 15"),
+        ({"input_transform": "log1p"}, "scaled transform False"),
+        ({"log_variational": False}, "logarithm False"),
+    ],
+)
+def test_a_manifest_that_is_not_its_modules_is_refused(
+    save: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     path = export_save(save, name="m", version=1, into=tmp_path).path
-    for change, message in (('"format_version": 9', "format version 1"), ('"format_version": 1, "n": 2', "incomplete")):
-        target = tmp_path / "changed.pt"
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as sink:
-            for name in source.namelist():
-                content = source.read(name)
-                if name.endswith("manifest.json"):
-                    content = content.replace(b'"format_version": 1', change.encode())
-                sink.writestr(name, content)
-        with pytest.raises(ModelFileError, match=message):
-            read_artifact(target)
+    with pytest.raises(ModelFileError, match=message):
+        DeviceEncoder.load(with_manifest(path, change), device="cpu")
+
+
+def test_a_manifest_nested_without_end_is_refused(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    target = path.with_name("nested.pt")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as sink:
+        for name in source.namelist():
+            sink.writestr(name, b"[" * 200_000 if name.endswith("manifest.json") else source.read(name))
+    with pytest.raises(ModelFileError, match="is not an artifact"):
+        read_artifact(target)
+
+
+def test_a_compressed_artifact_is_refused(save: Path, tmp_path: Path) -> None:
+    path = export_save(save, name="m", version=1, into=tmp_path).path
+    with pytest.raises(ModelFileError, match="compressed"):
+        read_artifact(with_manifest(path, {}, zipfile.ZIP_DEFLATED))
 
 
 @pytest.mark.shared_data

@@ -194,6 +194,15 @@ def test_nested_tuples_as_keys_cost_nothing() -> None:
     assert read_pickle(payload.getvalue()).value == {}
 
 
+@pytest.mark.parametrize("name", ["list", "tuple"])
+def test_copying_the_memo_over_and_over_is_refused(name: str) -> None:
+    """A few bytes each, and without a bound a hundred thousand values each."""
+    first = pickle.dumps(list(range(100_000)), 2)[:-1] + b"q\xff0"
+    again = f"cbuiltins\n{name}\n".encode() + b"h\xff\x85R0"
+    with pytest.raises(ModelFileError, match="over and over"):
+        read_pickle(first + 1000 * again + b"N.")
+
+
 def test_huge_claims_allocate_nothing() -> None:
     for payload in (
         b"\x80\x04\x8e" + struct.pack("<Q", 1 << 60) + b"abc.",

@@ -152,7 +152,11 @@ def test_the_library_encoder_is_trained_only_with_a_latent_library(
         content["attr_dict"]["init_params_"]["kwargs"]["model_kwargs"]["use_observed_lib_size"] = False
     if size_factor:
         fields = content["attr_dict"]["registry_"]["field_registries"]
-        fields["size_factor"] = {"state_registry": {"attr": "x"}}
+        fields["size_factor"] = {
+            "data_registry": {"attr_name": "obs", "attr_key": "sf"},
+            "state_registry": {},
+            "summary_stats": {},
+        }
     assert read_save(write_save(tmp_path, content)).spec.library_encoder_trained is expected
 
 
@@ -228,6 +232,7 @@ REFUSED = {
     "covariates not encoded": (f"{KWARGS}/encode_covariates", False, "contradicts itself"),
     "another encoder": (f"{KWARGS}/extra_encoder_kwargs", {"inject_covariates": False}, "extra_encoder_kwargs"),
     "a missing weight": ("model_state_dict/encoder.z_mean_encoder.bias", None, "contradicts itself"),
+    "another network": ("model_state_dict/encoder.l_gene_encoder.fc_layers.Layer 0.0.weight", None, "before that"),
     "a weight too many": ("model_state_dict/encoder.more.weight", torch.zeros(1), "contradicts itself"),
     "a weight of another shape": ("model_state_dict/encoder.z_mean_encoder.bias", torch.zeros(3), "contradicts itself"),
     "a weight that is not finite": (
@@ -235,6 +240,28 @@ REFUSED = {
         torch.tensor([0.0, float("nan"), 0.0, 0.0]),
         "not finite",
     ),
+    "a batch that is no number": (
+        f"{FIELDS}/batch/state_registry/categorical_mapping",
+        np.array([1.0, float("nan")], object),
+        "neither",
+    ),
+    "genes in another order": ("var_names", np.array(SaveRecipe().genes[::-1], object), "name the genes differently"),
+    "counts that are text": (
+        f"{FIELDS}/extra_categorical_covs/state_registry",
+        {"mappings": {"d": np.array(["a", "b"], object)}, "field_keys": ["d"], "n_cats_per_key": ["2"]},
+        "do not match their counts",
+    ),
+    "a mask with a key that is no code": (
+        f"{FIELDS}/proteins/state_registry/protein_batch_mask",
+        {"x": np.array([True] * 5)},
+        "protein_batch_mask",
+    ),
+    "a ragged mask": (
+        f"{FIELDS}/proteins/state_registry/protein_batch_mask",
+        {0: [True, [False]]},
+        "protein_batch_mask",
+    ),
+    "an empty registry": (FIELDS, {}, "not a list"),
     "names that are no text": (f"{FIELDS}/X/state_registry/column_names", np.array([None] * 30, object), "not text"),
 }
 
@@ -258,7 +285,7 @@ def test_where_the_save_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="several saves"):
         read_save(tmp_path)
     write_save(tmp_path / "old", {}, "model_params.pt")
-    with pytest.raises(ModelFileError, match="three-file form"):
+    with pytest.raises(ModelFileError, match=r"save of three files, of which var_names\.csv is missing"):
         read_save(tmp_path / "old")
 
 
@@ -278,3 +305,32 @@ def test_the_real_saves_are_read(name: str) -> None:
 @pytest.mark.shared_data
 def test_the_hostile_save_is_read_without_its_payload() -> None:
     assert "posix.system" in read_save(SHARED_SAVES / "hostile").foreign
+
+
+FOREVER = ("x", -1, 1 << 70, 2.5, None, [], {}, [1, [2]], {"a": {}}, np.zeros((2, 2)), np.array(["a", None], object))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_registry_of_nonsense_is_an_error_of_ours(seed: int, tmp_path: Path) -> None:
+    """Any value of the registry or the parameters replaced by any other: a model, or one line of refusal."""
+    rng = np.random.default_rng(seed)
+    recipe = SaveRecipe(categorical={"donor": ["d1", "d2"]}, continuous=["age"])
+    content = recipe.build()
+    fields = content["attr_dict"]["registry_"]["field_registries"]
+    fields["proteins"]["state_registry"]["protein_batch_mask"] = {"0": np.array([True] * 5)}
+    places: list[tuple[dict[str, Any], str]] = []
+
+    def collect(node: Any) -> None:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            places.append((node, key))
+            collect(value)
+
+    collect(content["attr_dict"]["registry_"])
+    collect(content["attr_dict"]["init_params_"])
+    node, key = places[rng.integers(len(places))]
+    node[key] = FOREVER[rng.integers(len(FOREVER))]
+    write_save(tmp_path, content)
+    try:
+        read_save(tmp_path)
+    except ModelFileError as error:
+        assert "\n" not in str(error)

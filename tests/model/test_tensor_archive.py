@@ -38,6 +38,7 @@ def test_a_tensor_comes_back(file: Path) -> None:
         ({"stride": (4, 1)}, "beyond its storage"),
         ({"shape": (1 << 40, 3)}, "beyond its storage"),
         ({"shape": (1 << 40, 3), "stride": (0, 1)}, "repeats its storage"),
+        ({"shape": (3, 3), "stride": (1, 1)}, "repeats its storage"),
         ({"storage": StorageRef("FloatStorage", "0", 7)}, "wrong length"),
         ({"storage": StorageRef("FloatStorage", "0", 5)}, "too large"),
         ({"storage": StorageRef("FloatStorage", "../data.pkl", 6)}, "missing"),
