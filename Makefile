@@ -52,10 +52,11 @@ openapi: $(DEV) ## write docs/openapi.json
 generated: proto openapi ## fail if a generated file is not up to date
 	git diff --exit-code -- service/rpc/stubs docs/openapi.json
 
-$(PARITY): pyproject.toml constraints.txt
+$(PARITY): pyproject.toml constraints.txt constraints-parity.txt
 	$(BASE) -m venv $(VENV)-parity
 	$(VENV)-parity/bin/python -m pip install --quiet $$(grep '^torch==' constraints.txt)
-	$(VENV)-parity/bin/python -m pip install --quiet pytest pytest-asyncio pytest-timeout hypothesis --editable '.[parity]'
+	$(VENV)-parity/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-parity.txt \
+		pytest pytest-asyncio pytest-timeout hypothesis --editable '.[parity]'
 	@touch $@
 
 parity: $(PARITY) ## compare with scvi-tools itself (installs it into an environment of its own)

@@ -25,6 +25,7 @@ from service.core.worker import Worker
 from service.metrics import PrometheusRecorder
 from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
+from service.rest.draining import CloseWhileDraining
 from service.rpc.server import build_server
 from service.settings import Settings
 from service.version import installed_version
@@ -95,7 +96,7 @@ def build_service(
     engine = Engine(catalog, batcher, limits=_limits(settings), health=health, recorder=recorder)
     return Service(
         health=health,
-        http_app=build_app(engine),
+        http_app=CloseWhileDraining(build_app(engine), health),
         operator_app=build_operator_app(health, recorder.text),
         grpc_server=build_server(engine, max_message_bytes=settings.limits.max_request_bytes),
         recorder=recorder,

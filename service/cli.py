@@ -93,6 +93,9 @@ def _run(namespace: argparse.Namespace) -> int:
     chosen = settings.Settings.from_args(namespace, os.environ)
     # Until the loop takes signals over: nothing runs yet, and process 1 of a container would not even hear them.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Callers must not write into our log, and gRPC's C core tells standard error of their mistakes in lines of its own.
+    # It reads this once, when grpc is first imported, which the next line does.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from service import lifecycle, log_setup  # noqa: PLC0415 - --help and healthcheck are to be instant
 
     log_setup.configure(chosen.log.log_level, chosen.log.log_format)
@@ -168,18 +171,26 @@ def _aligned_lines(card: Mapping[str, Any]) -> list[str]:
     width = max((len(str(name)) for name in card), default=0)
     lines = []
     for name, value in card.items():
-        if isinstance(value, Mapping) and value:
-            lines += [f"{name}", *(f"  {line}" for line in _aligned_lines(value))]
+        facts = _facts(value)
+        if facts:
+            lines += [f"{name}", *(f"  {line}" for line in _aligned_lines(facts))]
         else:
             lines.append(f"{name!s:<{width}}  {_shown(value)}")
     return lines
+
+
+def _facts(value: Any) -> Mapping[str, Any]:
+    """What is told of `value` on lines of its own: a mapping's members, or the categories of each covariate."""
+    if isinstance(value, list | tuple) and all(isinstance(field, Mapping) for field in value):
+        return {field["key"]: field["categories"] for field in value}
+    return value if isinstance(value, Mapping) else {}
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping | list | tuple):
         if not value:
             return "none"
-        items = [_shown(item) for item in (value.items() if isinstance(value, Mapping) else value)]
+        items = [_shown(item) for item in value]
         return f"{', '.join(items[:SHOWN_ITEMS])}{f', … ({len(items)} in all)' if len(items) > SHOWN_ITEMS else ''}"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]

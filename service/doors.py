@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeAlias
 
 import grpc
 import uvicorn
 
-from service.core.health import Health, ServingState
 from service.settings import ListenSettings, flag
 
 AsgiApp: TypeAlias = Callable[..., Awaitable[None]]
@@ -36,7 +35,6 @@ class Doors:
         self,
         listen: ListenSettings,
         *,
-        health: Health,
         http_app: AsgiApp,
         operator_app: AsgiApp,
         grpc_server: grpc.aio.Server,
@@ -48,7 +46,7 @@ class Doors:
             operators = undo.enter_context(_bound(listen.host, "admin_port", listen.admin_port))
             self._grpc_port = self._bind_grpc(listen)
             undo.pop_all()
-        self._http = _HttpServer(_closing_while_draining(http_app, health), http)
+        self._http = _HttpServer(http_app, http)
         self._operators = _HttpServer(operator_app, operators)
 
     def _bind_grpc(self, listen: ListenSettings) -> int:
@@ -172,17 +170,3 @@ def _bound(host: str, name: str, port: int) -> socket.socket:
         raise ListenError(
             f"cannot listen on {host}:{port} ({reason.lower()}): choose another {flag(name)} or {flag('host')}"
         ) from error
-
-
-def _closing_while_draining(app: AsgiApp, health: Health) -> AsgiApp:
-    """`app`, but each answer of a draining process closes its connection: kept ones would be cut under a next call."""
-
-    async def wrapped(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
-        async def send_closing(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start" and health.state is ServingState.DRAINING:
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        await app(scope, receive, send_closing)
-
-    return wrapped

@@ -158,7 +158,6 @@ async def serve(
     try:
         doors = Doors(
             listen,
-            health=health,
             http_app=service.http_app,
             operator_app=service.operator_app,
             grpc_server=service.grpc_server,

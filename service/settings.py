@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import difflib
 import math
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -97,11 +96,6 @@ class Option:
     shown_default: str
 
 
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def setting(default: Any, read: Read, text: str, *, shown: str | None = None) -> Any:
     """A field of a settings group; `shown` is its default as people read it."""
     return dataclasses.field(default=default, metadata={"option": Option(read, text, shown or str(default))})
@@ -124,9 +118,8 @@ class DeviceSettings:
     device: str = setting(
         "auto", matching(r"auto|cpu|cuda(:\d{1,3})?", "auto, cpu, cuda or cuda:N"), "where to compute"
     )
-    threads: int = dataclasses.field(
-        default_factory=_cores,
-        metadata={"option": Option(whole(1, 1024), "threads of one computation on the cpu", "the cores")},
+    threads: int = setting(
+        0, whole(0, 1024), "threads of one computation on the cpu; 0 takes the cores", shown="the cores"
     )
     precision: Literal["float32"] = setting("float32", one_of("float32"), "arithmetic of the encoder")
 
@@ -144,13 +137,17 @@ class BatchSettings:
 class LimitSettings:
     """What is refused: as overload where the queue is full, as too large where one call asks too much."""
 
-    max_queue_cells: int = setting(65536, whole(1, 1 << 30), "most cells that wait")
-    max_queue_bytes: int = setting(1 << 30, size(1, 1 << 40), "most memory of the cells that wait", shown="1GiB")
+    max_queue_cells: int = setting(
+        65536, whole(1, 1 << 30), "most cells that wait; where none do, one call of any size is taken"
+    )
+    max_queue_bytes: int = setting(
+        1 << 30, size(1, 1 << 40), "most memory of the calls that wait, likewise", shown="1GiB"
+    )
     # gRPC holds message sizes in an int32.
     max_request_bytes: int = setting(64 * MIB, size(1, (1 << 31) - 1), "largest body or message", shown="64MiB")
     max_request_cells: int = setting(65536, whole(1, 1 << 30), "most cells of one call")
     max_samples: int = setting(1000, whole(0, 1 << 20), "most draws for a cell")
-    max_sample_values: int = setting(1 << 24, whole(0, 1 << 30), "most drawn numbers of one call")
+    max_sample_values: int = setting(1 << 23, whole(0, 1 << 30), "most drawn numbers of one call")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -192,9 +189,6 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise `SettingsError` where the groups do not fit each other."""
         _refuse_equal_ports(self.listen)
-        limits = self.limits
-        _refuse_over("max_request_cells", limits.max_request_cells, "max_queue_cells", limits.max_queue_cells)
-        _refuse_over("max_request_bytes", limits.max_request_bytes, "max_queue_bytes", limits.max_queue_bytes)
 
     @classmethod
     def from_args(cls, namespace: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -291,11 +285,3 @@ def _refuse_equal_ports(listen: ListenSettings) -> None:
         if port and port in seen:
             raise SettingsError(f"{flag(seen[port])} and {flag(name)} are both {port}: give each its own port")
         seen[port] = name
-
-
-def _refuse_over(name: str, value: int, bound_name: str, bound: int) -> None:
-    if value > bound:
-        raise SettingsError(
-            f"{flag(name)} ({value}) is over {flag(bound_name)} ({bound}), so such a call could never be queued: "
-            "lower the first or raise the second"
-        )

@@ -12,25 +12,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
+from service.core.request_id import request_id_from
 from service.rest import headers
 from service.rest.errors import problem
 from service.rest.schemas import components
 from service.rest.v1_routes import v1_router
 
 
-def build_app(engine: Engine, *, docs: bool = True) -> FastAPI:
-    """The REST service over an engine, as an ASGI application.
-
-    Args:
-        engine: answers the calls.
-        docs: whether to serve `/docs` and `/openapi.json`.
-    """
+def build_app(engine: Engine) -> FastAPI:
+    """The REST service over an engine, as an ASGI application."""
     app = _DescribedApp(
         title="totalvi-serve",
         summary="The encoder of a trained totalVI model: counts in, latent distributions and samples out.",
         version="1",
-        docs_url="/docs" if docs else None,
-        openapi_url="/openapi.json" if docs else None,
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
@@ -46,12 +40,13 @@ def build_app(engine: Engine, *, docs: bool = True) -> FastAPI:
 
 
 class _DescribedApp(FastAPI):
-    """FastAPI, with the schemas that it cannot know of."""
+    """FastAPI, with the schemas and headers that it cannot know of."""
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         document = super().openapi()
         document["components"]["schemas"] |= components()
+        document["components"]["headers"] = headers.ANSWERED
         return document
 
 
@@ -69,7 +64,7 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = headers.request_id(Headers(scope=scope))
+        request_id = request_id_from(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:

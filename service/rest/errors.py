@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.core.errors import ErrorKind, ServiceError
+from service.core.errors import ErrorKind, ServiceError, for_caller
+from service.rest.headers import described
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -30,6 +32,8 @@ HTTP_STATUS: dict[ErrorKind, tuple[int, str]] = {
 }
 """Kind → HTTP status and the title of its problem type."""
 
+_RETRIABLE = (ErrorKind.OVERLOADED, ErrorKind.UNAVAILABLE)
+
 
 def problem(error: Exception, request_id: str) -> Response:
     """The answer to a failed request.
@@ -47,10 +51,8 @@ def problem(error: Exception, request_id: str) -> Response:
         status = error.status_code
         headers |= error.headers or {}
         error = _of_router(error)
-    if not isinstance(error, ServiceError) or error.kind is ErrorKind.INTERNAL:
-        detail = f"internal error; the log has it under request id {request_id}"
-        error = ServiceError(ErrorKind.INTERNAL, detail)
-    if error.kind in (ErrorKind.OVERLOADED, ErrorKind.UNAVAILABLE):
+    error = for_caller(error, request_id)
+    if error.kind in _RETRIABLE:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
 
     mapped_status, title = HTTP_STATUS[error.kind]
@@ -83,10 +85,22 @@ def _of_router(error: HTTPException) -> ServiceError:
     return ServiceError(kind, "the request could not be read")
 
 
-def documented(*kinds: ErrorKind) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for the errors a route answers; `default` stands for any other."""
+def documented(*kinds: ErrorKind, headers: Collection[str] = ()) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the errors a route answers; `default` stands for any other.
+
+    Args:
+        kinds: of the errors.
+        headers: that they bear beside those of every error.
+    """
     content = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": title, "content": content} for status, title in map(HTTP_STATUS.__getitem__, kinds)
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        status, title = HTTP_STATUS[kind]
+        retry = ("Retry-After",) if kind in _RETRIABLE else ()
+        responses[status] = {"description": title, "content": content, "headers": described(*headers, *retry)}
+    responses["default"] = {
+        "description": "Any other error",
+        "content": content,
+        "headers": described(*headers),
     }
-    return responses | {"default": {"description": "Any other error", "content": content}}
+    return responses

@@ -1,9 +1,9 @@
-"""What the service reads from request headers."""
+"""What the service reads from request headers, and what it tells OpenAPI of those it answers."""
 
 from __future__ import annotations
 
 import re
-import uuid
+from typing import Any
 
 from starlette.datastructures import Headers
 
@@ -11,15 +11,32 @@ from service.core.errors import ErrorKind, ServiceError, malformed
 
 JSON = "application/json"
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 _ENCODINGS = {"identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 
+ANSWERED: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "description": "The request's, or one that was made; the log has the call under it.",
+        "required": True,
+        "schema": {"type": "string", "maxLength": 128},
+    },
+    "Server-Timing": {
+        "description": "Milliseconds of decode, queue, compute and encode, as far as the call came.",
+        "schema": {"type": "string"},
+        "example": "decode;dur=0.214, queue;dur=0.031, compute;dur=1.520, encode;dur=0.118",
+    },
+    "Retry-After": {
+        "description": "Seconds after which trying again may help.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "ETag": {"description": "Digest of the body, for `If-None-Match`.", "schema": {"type": "string"}},
+}
+"""The response headers of our own, as OpenAPI describes them."""
 
-def request_id(headers: Headers) -> str:
-    """The caller's `X-Request-Id`, or a new one where that is not 1 to 128 visible ASCII characters."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+def described(*names: str) -> dict[str, dict[str, str]]:
+    """OpenAPI `headers` of an answer: those named, and the request id that every answer bears."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}
 
 
 def timeout_s(headers: Headers) -> float | None:

@@ -53,7 +53,8 @@ class EncodeOptions(BaseModel):
         Field(
             ge=0,
             le=2**63 - 1,
-            description="Index of the first cell in the caller's whole matrix, so that split calls draw as one.",
+            description="Index of the first cell in the caller's whole matrix, so that split calls draw as one; "
+            "0 to 2^63 - 1.",
         ),
     ] = 0
     min_gene_coverage: Annotated[
@@ -62,7 +63,10 @@ class EncodeOptions(BaseModel):
     ] = 0.5
     allow_non_integer: Annotated[
         bool,
-        Field(description="Take counts that are not whole numbers; by default they are refused as normalised data."),
+        Field(
+            description="Take counts that look log-normalised (mostly fractions, and small), which otherwise are "
+            "refused. Fractions alone are a warning."
+        ),
     ] = False
 
 
@@ -198,7 +202,7 @@ class Card(BaseModel):
     version: str
     versions: Annotated[list[str], Field(description="Every version served, ascending; the last is the default.")]
     state: Literal["loading", "ready", "failed"]
-    sha256: Annotated[str, Field(description="Of the artifact; also the ETag.")]
+    sha256: Annotated[str, Field(description="Of the artifact.")]
     reason: Annotated[str | None, Field(description="Why it failed; absent otherwise.")] = None
 
 

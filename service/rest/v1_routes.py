@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import EncodeReply, EncodeRequest, Limits
+from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rest import headers, json_codec
 from service.rest.errors import documented, problem
 from service.rest.limits import decompress, read_body
 from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-# Bytes above which JSON is read or written off the event loop.
-_HEAVY_BYTES = 256 * 1024
-
-_READ_ERRORS = documented(
-    ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE
-)
-_ENCODE_ERRORS = documented(*(kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED))
 
 
 def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"in": "header", "name": name, "description": description, "required": False, "schema": schema}
 
 
+_READ_ANSWERS = {200: {"headers": headers.described()}} | documented(
+    ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE
+)
+_CARD_ANSWERS = _READ_ANSWERS | {
+    200: {"headers": headers.described("ETag")},
+    304: {"description": "The caller has this card", "headers": headers.described("ETag")},
+}
+_CARD_DOCS = {"parameters": [_header("If-None-Match", "ETags of the cards that the caller has.", {"type": "string"})]}
+
+_ENCODE_ANSWERS = {200: {"headers": headers.described("Server-Timing")}} | documented(
+    *(kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED), headers=("Server-Timing",)
+)
 # FastAPI is not told of the body, since it would parse it; this is what it would have written.
 _ENCODE_DOCS: dict[str, Any] = {
     "requestBody": {
@@ -56,28 +59,29 @@ def v1_router(engine: Engine) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["v1"])
 
     async def answer(request: Request, operation: str, work: Callable[[Call], Awaitable[Response]]) -> Response:
-        """Run one call inside its record; whatever it raises becomes a problem."""
+        """Run one call inside its record; whatever it raises becomes a problem, and either way its phases are told."""
         request_id = request.state.request_id
         try:
             with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
-                return await work(call)
+                response = await work(call)
         except Exception as error:
-            return problem(error, request_id)
+            response = problem(error, request_id)
+        if timing := call.server_timing:
+            response.headers["Server-Timing"] = timing
+        return response
 
     async def answer_encode(request: Request, model: str | None = None, version: str | None = None) -> Response:
         return await answer(request, "encode", lambda call: _encode(engine, request, call, model, version))
 
     async def answer_card(request: Request, model: str, version: str | None = None) -> Response:
         async def read(call: Call) -> Response:
-            card = engine.card(model, version)
-            body = orjson.dumps(json_codec.card_fields(card))
-            return _tagged(request, f'"{card.sha256}"', body) if card.sha256 else _json(body)
+            return _tagged(request, orjson.dumps(json_codec.card_fields(engine.card(model, version))))
 
         return await answer(request, "get_model", read)
 
     encode_docs: dict[str, Any] = {
         "response_model": EncodeAnswer,
-        "responses": _ENCODE_ERRORS,
+        "responses": _ENCODE_ANSWERS,
         "openapi_extra": _ENCODE_DOCS,
     }
 
@@ -96,7 +100,7 @@ def v1_router(engine: Engine) -> APIRouter:
         """Encode cells with one version of a model."""
         return await answer_encode(request, model, version)
 
-    @router.get("/models", response_model=CardList, responses=_READ_ERRORS)
+    @router.get("/models", response_model=CardList, responses=_READ_ANSWERS)
     async def list_models(request: Request) -> Response:
         """List the served models."""
 
@@ -105,17 +109,19 @@ def v1_router(engine: Engine) -> APIRouter:
 
         return await answer(request, "list_models", read)
 
-    @router.get("/models/{model}", response_model=Card, responses=_READ_ERRORS)
+    card_docs: dict[str, Any] = {"response_model": Card, "responses": _CARD_ANSWERS, "openapi_extra": _CARD_DOCS}
+
+    @router.get("/models/{model}", **card_docs)
     async def get_model(request: Request, model: str) -> Response:
         """Describe a model's default version."""
         return await answer_card(request, model)
 
-    @router.get("/models/{model}/versions/{version}", response_model=Card, responses=_READ_ERRORS)
+    @router.get("/models/{model}/versions/{version}", **card_docs)
     async def get_model_version(request: Request, model: str, version: str) -> Response:
         """Describe one version of a model."""
         return await answer_card(request, model, version)
 
-    @router.get("/limits", response_model=PublishedLimits, responses=_READ_ERRORS)
+    @router.get("/limits", response_model=PublishedLimits, responses=_READ_ANSWERS)
     async def get_limits() -> Response:
         """Tell what one request may ask for."""
         return _json(orjson.dumps(dataclasses.asdict(engine.limits)))
@@ -138,12 +144,15 @@ async def _encode(engine: Engine, request: Request, call: Call, model: str | Non
 
     async def compute() -> Response:
         with call.phase("decode"):
-            heavy = len(body) > _HEAVY_BYTES or encoding != "identity"
-            encode_request = await _off_loop_if(heavy, _decode, body, encoding, engine.limits)
+            content = await off_loop_if(
+                encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
+            )
+            call.n_bytes = len(content)
+            heavy = call.n_bytes > HEAVY_BYTES
+            encode_request = await off_loop_if(heavy, json_codec.decode_request, content, engine.limits)
         reply = await engine.encode(encode_request, call, model=model, version=version)
         with call.phase("encode"):
-            content = await _off_loop_if(_n_bytes(reply) > _HEAVY_BYTES, json_codec.encode_reply, reply)
-        return _json(content, {"Server-Timing": call.server_timing})
+            return _json(await off_loop_if(reply.nbytes > HEAVY_BYTES, json_codec.encode_reply, reply))
 
     return await unless_gone(request.receive, compute())
 
@@ -176,27 +185,13 @@ async def _hang_up(receive: Receive) -> None:
         pass
 
 
-async def _off_loop_if(heavy: bool, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    return await asyncio.to_thread(function, *args, **kwargs) if heavy else function(*args, **kwargs)
-
-
-def _decode(body: bytearray, encoding: str, limits: Limits) -> EncodeRequest:
-    return json_codec.decode_request(decompress(body, encoding, limits.max_request_bytes), limits)
-
-
-def _n_bytes(reply: EncodeReply) -> int:
-    """Bytes of all arrays in the reply; as text they are about two and a half times as long."""
-    parts = (reply,) if reply.samples is None else (reply, reply.samples)
-    values = (getattr(part, field.name) for part in parts for field in dataclasses.fields(part))
-    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
-
-
 def _json(body: bytes, extra: dict[str, str] | None = None) -> Response:
     return Response(body, headers=extra, media_type=headers.JSON)
 
 
-def _tagged(request: Request, etag: str, body: bytes) -> Response:
-    """The body, or 304 where the caller has it (RFC 9110, 13.1.2)."""
+def _tagged(request: Request, body: bytes) -> Response:
+    """The body with its digest as a tag, or 304 where the caller has it (RFC 9110, 13.1.2)."""
+    etag = f'"{hashlib.sha256(body).hexdigest()}"'
     held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     if etag in held or "*" in held:
         return Response(status_code=304, headers={"ETag": etag})

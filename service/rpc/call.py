@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
@@ -11,12 +9,11 @@ import grpc
 
 from service.core.engine import Engine
 from service.core.recorder import Call
-from service.rpc.errors import abort
+from service.core.request_id import request_id_from
+from service.rpc.errors import abort, trailers
 
 Walk: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
 """From a serialised request to a serialised answer; it times its own phases and raises `ServiceError`."""
-
-_SANE_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -32,18 +29,17 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
             with engine.call(
                 transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
             ) as call:
+                call.n_bytes = len(body)
                 reply = await walk(body, call)
         except Exception as error:
-            await abort(context, error, request_id)
-        context.set_trailing_metadata((("x-request-id", request_id), ("server-timing", call.server_timing)))
+            await abort(context, error, request_id, server_timing=call.server_timing)
+        context.set_trailing_metadata(trailers(request_id, call.server_timing))
         return reply
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The caller's `x-request-id` where it is 1 to 128 visible ASCII characters, else a new one."""
-    for key, value in metadata:
-        if key == "x-request-id" and isinstance(value, str) and _SANE_REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex
+    """The caller's first `x-request-id` where it is a sane one, else a new one."""
+    given = next((value for key, value in metadata if key == "x-request-id"), "")
+    return request_id_from(given if isinstance(given, str) else "")

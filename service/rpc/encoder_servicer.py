@@ -7,6 +7,8 @@ from typing import Final
 import grpc
 
 from service.core.engine import Engine
+from service.core.messages import EncodeReply, EncodeRequest, Limits
+from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rpc.call import unary_method
 from service.rpc.message_codec import decode_request, encode_card, encode_reply, parse
@@ -32,13 +34,11 @@ class EncoderServicer:
     async def encode(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `EncodeResponse`."""
         with call.phase("decode"):
-            message = parse(pb.EncodeRequest, body)
-            request = decode_request(message, self._engine.limits)
-        reply = await self._engine.encode(
-            request, call, model=message.model or None, version=message.model_version or None
-        )
+            heavy = call.n_bytes > HEAVY_BYTES
+            request, model, version = await off_loop_if(heavy, _decode, body, self._engine.limits)
+        reply = await self._engine.encode(request, call, model=model, version=version)
         with call.phase("encode"):
-            return encode_reply(reply).SerializeToString()
+            return await off_loop_if(reply.nbytes > HEAVY_BYTES, _encode, reply)
 
     async def get_model(self, body: bytes, call: Call) -> bytes:
         """`GetModelRequest` → `ModelCard`."""
@@ -49,3 +49,13 @@ class EncoderServicer:
         """`ListModelsRequest` → `ListModelsResponse`."""
         parse(pb.ListModelsRequest, body)
         return pb.ListModelsResponse(models=map(encode_card, self._engine.cards())).SerializeToString()
+
+
+def _decode(body: bytes, limits: Limits) -> tuple[EncodeRequest, str | None, str | None]:
+    """The request that a message is, with the model and the version that it names."""
+    message = parse(pb.EncodeRequest, body)
+    return decode_request(message, limits), message.model or None, message.model_version or None
+
+
+def _encode(reply: EncodeReply) -> bytes:
+    return encode_reply(reply).SerializeToString()

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 )
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
-from service.core.errors import ErrorKind, ServiceError
+from service.core.errors import ErrorKind, ServiceError, for_caller
 
 STATUS_CODES: Final[Mapping[ErrorKind, grpc.StatusCode]] = {
     ErrorKind.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -64,15 +64,19 @@ def rich_status(error: ServiceError, request_id: str) -> Status:
     return status
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, request_id: str) -> NoReturn:
+def trailers(request_id: str, server_timing: str) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of every call; `server_timing` is empty where no phase was entered."""
+    timing = (("server-timing", server_timing),) if server_timing else ()
+    return (("x-request-id", request_id), *timing)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any], error: Exception, request_id: str, *, server_timing: str = ""
+) -> NoReturn:
     """End a call with `error`; of one that is no `ServiceError`, or an internal one, only the request id leaves."""
-    if not isinstance(error, ServiceError) or error.kind is ErrorKind.INTERNAL:
-        error = ServiceError(ErrorKind.INTERNAL, f"internal error; the log has it under request id {request_id}")
+    error = for_caller(error, request_id)
     status = rich_status(error, request_id)
-    metadata: list[tuple[str, str | bytes]] = [
-        ("x-request-id", request_id),
-        ("grpc-status-details-bin", status.SerializeToString()),
-    ]
+    metadata = [*trailers(request_id, server_timing), ("grpc-status-details-bin", status.SerializeToString())]
     if error.retry_after_s is not None:
         metadata.append(("grpc-retry-pushback-ms", str(_milliseconds(error.retry_after_s))))
     await context.abort(STATUS_CODES[error.kind], status.message, tuple(metadata))

@@ -140,7 +140,7 @@ def encode_card(card: ModelCard) -> pb.ModelCard:
 
 
 def _check_lengths(message: pb.EncodeRequest, longest: int) -> None:
-    # Tensors cost nothing to walk, but 64 MiB may hold 16 million labels, which would keep the event loop for seconds.
+    # Tensors cost nothing to walk, but 64 MiB may hold 16 million labels, which would take seconds.
     lengths = {
         "cells": len(message.cells),
         "genes": len(message.genes),

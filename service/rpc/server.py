@@ -14,13 +14,7 @@ from service.rpc.health_servicer import HealthServicer
 _FRAMING_BYTES = 64 * 1024
 
 
-def build_server(
-    engine: Engine,
-    *,
-    max_message_bytes: int,
-    max_connection_age_s: float | None = None,
-    max_concurrent_rpcs: int | None = None,
-) -> grpc.aio.Server:
+def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
     """The server of `engine`, bound to no port yet and not started; made on the event loop that is to serve it.
 
     The caller adds the port: `server.add_insecure_port("127.0.0.1:8001")` returns its number (0 asks for a free one)
@@ -31,10 +25,6 @@ def build_server(
     Args:
         engine: answers.
         max_message_bytes: longest request taken; a longer one is refused with `RESOURCE_EXHAUSTED`.
-        max_connection_age_s: seconds after which a connection is asked to leave, so that a balancer can move it; None:
-            it may stay.
-        max_concurrent_rpcs: calls under way at once, health watches included, over which one is refused with
-            `RESOURCE_EXHAUSTED`; None: any number.
     """
     options: list[tuple[str, int]] = [
         ("grpc.max_receive_message_length", max_message_bytes + _FRAMING_BYTES),
@@ -50,9 +40,7 @@ def build_server(
         # Clients may ping every 10 s, as many are set to; grpc by itself hangs up on more than one in 5 minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
-    if max_connection_age_s is not None:
-        options.append(("grpc.max_connection_age_ms", round(max_connection_age_s * 1000)))
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_concurrent_rpcs)
+    server = grpc.aio.server(options=options)
     handlers = EncoderServicer(engine).method_handlers()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
     health_servicer = HealthServicer(engine.health, services=("", SERVICE_NAME))

@@ -1,5 +1,6 @@
 """Rules of the house that no linter holds."""
 
+import re
 import subprocess
 import sys
 
@@ -32,18 +33,30 @@ def test_the_model_loads_without_the_service() -> None:
     assert not {name.partition(".")[0] for name in modules} & {"service", "scvi", "fastapi", "grpc", "pydantic"}
 
 
-def test_torch_jit_stays_behind_one_module() -> None:
-    users = {
+def sources_with(*texts: str) -> set[str]:
+    """The files of the program that hold any of these texts."""
+    return {
         path.relative_to(ROOT).as_posix()
         for package in ("model", "service")
         for path in (ROOT / package).rglob("*.py")
-        if any(f"torch.jit.{call}(" in path.read_text() for call in ("script", "trace", "save", "load", "freeze"))
+        if any(text in path.read_text() for text in texts)
     }
-    assert users == {"model/torchscript.py"}
 
 
-@pytest.mark.parametrize("folder", ["model", "service", "proto", "examples", "benchmarks", "deploy"])
+def test_torch_jit_stays_behind_one_module() -> None:
+    calls = (f"torch.jit.{call}(" for call in ("script", "trace", "save", "load", "freeze"))
+    assert sources_with(*calls) == {"model/torchscript.py"}
+
+
+def test_what_both_transports_do_stands_once() -> None:
+    assert sources_with("internal error; the log has it") == {"service/core/errors.py"}
+    assert sources_with("uuid4()") == {"service/core/request_id.py"}
+    assert sources_with("asyncio.to_thread(function") == {"service/core/off_loop.py"}
+
+
+@pytest.mark.parametrize("folder", ["model", "service", "proto", "examples", "benchmarks", "docs", "tests"])
 def test_no_file_bears_a_name_that_says_nothing(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
     nothing = {"utils", "util", "common", "helpers", "helper", "base", "manager", "handler", "misc"}
     names = {path.stem for path in (ROOT / folder).rglob("*.py")}
     folders = {path.name for path in (ROOT / folder).rglob("*") if path.is_dir()}
@@ -53,3 +66,17 @@ def test_no_file_bears_a_name_that_says_nothing(folder: str) -> None:
 
 def test_proto_is_no_package() -> None:
     assert not (ROOT / "proto" / "__init__.py").exists(), "it would shadow proto-plus"
+
+
+def pins(file: str) -> dict[str, str]:
+    """Versions by distribution, its name spelled as PyPI compares it."""
+    lines = (ROOT / file).read_text().splitlines()
+    pinned = [line.partition("==") for line in lines if not line.startswith("#")]
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in pinned}
+
+
+def test_what_parity_installs_is_pinned_once() -> None:
+    everywhere, parity = pins("constraints.txt"), pins("constraints-parity.txt")
+    assert {"scvi-tools", "anndata", "mudata"} <= parity.keys()
+    assert not everywhere.keys() & parity.keys(), "pip refuses two pins that differ"
+    assert all({**everywhere, **parity}.values())

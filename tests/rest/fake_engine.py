@@ -11,7 +11,8 @@ import numpy as np
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, Notice
-from service.core.recorder import Call, NullRecorder, recorded
+from service.core.recorder import Call, recorded
+from tests.fakes import RecordingRecorder
 
 CARD = ModelCard(
     name="pbmc",
@@ -31,7 +32,10 @@ class FakeEngine:
         self.gate = asyncio.Event()
         self.gate.set()
         self.withdrawn = 0
+        self.card_served = CARD
+        self.n_latent = 2
         self.calls: list[Call] = []
+        self.recorder = RecordingRecorder()
         self.requests: list[tuple[EncodeRequest, str | None, str | None]] = []
 
     @contextlib.contextmanager
@@ -41,7 +45,7 @@ class FakeEngine:
         now = time.monotonic()
         call = Call(transport, operation, request_id, now, None if timeout_s is None else now + timeout_s)
         self.calls.append(call)
-        with recorded(NullRecorder(), call):
+        with recorded(self.recorder, call):
             yield call
 
     async def encode(
@@ -65,17 +69,17 @@ class FakeEngine:
             model_version=version or "2",
             n_cells=n,
             cells=request.cells,
-            qz_mean=np.zeros((n, 2), np.float32),
-            qz_variance=np.ones((n, 2), np.float32),
+            qz_mean=np.zeros((n, self.n_latent), np.float32),
+            qz_variance=np.ones((n, self.n_latent), np.float32),
             warnings=(Notice("missing_genes", "12 genes are missing", 12, ("CD8A",)),),
         )
 
     def cards(self) -> list[ModelCard]:
-        return [CARD]
+        return [self.card_served]
 
     def card(self, model: str, version: str | None = None) -> ModelCard:
         if self.error is not None:
             raise self.error
         if model != CARD.name or version not in (None, *CARD.versions):
             raise ServiceError(ErrorKind.NOT_FOUND, "no such model; there is: pbmc")
-        return CARD
+        return self.card_served

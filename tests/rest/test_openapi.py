@@ -34,10 +34,11 @@ def references(node: object) -> Iterator[str]:
 
 
 def test_every_reference_resolves(document: dict[str, Any]) -> None:
-    names = {reference.removeprefix("#/components/schemas/") for reference in references(document)}
-    assert (
-        {"EncodeBody", "CsrRows", "Problem", "EncodeAnswer", "Card"} <= names <= set(document["components"]["schemas"])
-    )
+    for reference in references(document):
+        _, _, kind, name = reference.split("/")
+        assert name in document["components"][kind], reference
+    names = {reference.rpartition("/")[2] for reference in references(document)}
+    assert {"EncodeBody", "CsrRows", "Problem", "EncodeAnswer", "Card"} <= names
 
 
 def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
@@ -87,9 +88,33 @@ def test_defaults_and_outputs_are_those_of_the_core() -> None:
     }
 
 
-async def test_docs_can_be_left_out() -> None:
-    for docs, status in ((True, 200), (False, 404)):
-        transport = httpx.ASGITransport(build_app(FakeEngine(), docs=docs))
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            assert (await client.get("/docs")).status_code == status
-            assert (await client.get("/openapi.json")).status_code == status
+def test_every_answer_documents_its_headers(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for status, response in operation["responses"].items():
+                expected = {"X-Request-Id"}
+                if method == "post":
+                    expected.add("Server-Timing")
+                if status in ("429", "503"):
+                    expected.add("Retry-After")
+                if status in ("200", "304") and "{model}" in path and method == "get":
+                    expected.add("ETag")
+                assert response["headers"].keys() == expected, (path, status)
+            assert ("304" in operation["responses"]) == (method == "get" and "{model}" in path)
+
+
+def test_the_first_cell_is_bounded_as_in_the_core() -> None:
+    bounds = EncodeBody.model_json_schema()["properties"]["first_cell"]
+    assert (bounds["minimum"], bounds["maximum"]) == (0, 2**63 - 1)
+
+
+def test_fractions_alone_are_said_to_be_taken() -> None:
+    said = EncodeBody.model_json_schema()["properties"]["allow_non_integer"]["description"]
+    assert "log-normalised" in said and "Fractions alone are a warning." in said
+
+
+async def test_docs_are_served() -> None:
+    transport = httpx.ASGITransport(build_app(FakeEngine()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        assert (await client.get("/docs")).status_code == 200
+        assert (await client.get("/openapi.json")).status_code == 200

@@ -1,19 +1,25 @@
 import asyncio
+import dataclasses
 import gzip
+import hashlib
 import json
+import logging
 import re
+import socket
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import orjson
 import pytest
+import uvicorn
 import zstandard
 from fastapi import FastAPI
 from starlette.types import Message
 
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import EncodeRequest, Limits
+from service.core.messages import EncodeReply, EncodeRequest, Limits
 from service.rest import json_codec
 from service.rest.app import build_app
 
@@ -22,6 +28,10 @@ from .fake_engine import CARD, FakeEngine
 BODY = {"gene_counts": [[1, 2], [3, 4]], "cells": ["a", "b"]}
 CONTENT = json.dumps(BODY).encode()
 PATH = "/v1/encode"
+ETAG = f'"{hashlib.sha256(orjson.dumps(json_codec.card_fields(CARD))).hexdigest()}"'
+
+PATIENCE_S = 20.0
+"""Only ever waited in full by a test that fails."""
 
 
 @pytest.fixture
@@ -110,9 +120,10 @@ async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, given
         ("", CONTENT),
     ],
 )
-async def test_content_encodings(client: httpx.AsyncClient, encoding: str, content: bytes) -> None:
+async def test_content_encodings(client: httpx.AsyncClient, engine: FakeEngine, encoding: str, content: bytes) -> None:
     answer = await post(client, content=content, content_encoding=encoding)
     assert answer.status_code == 200
+    assert engine.calls[0].n_bytes == len(CONTENT)
 
 
 async def test_a_body_in_65537_chunks(client: httpx.AsyncClient) -> None:
@@ -136,6 +147,22 @@ async def test_large_bodies_are_decoded_off_the_loop(
     monkeypatch.setattr(json_codec, "decode_request", decode)
     for content in (CONTENT, CONTENT.ljust(300_000)):
         assert (await post(client, content=content)).status_code == 200
+    assert threads == [True, False]
+
+
+async def test_large_answers_are_encoded_off_the_loop(
+    client: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def encode(reply: EncodeReply) -> bytes:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return original(reply)
+
+    original = json_codec.encode_reply
+    monkeypatch.setattr(json_codec, "encode_reply", encode)
+    for engine.n_latent in (2, 30_000):
+        assert (await post(client)).status_code == 200
     assert threads == [True, False]
 
 
@@ -220,6 +247,28 @@ async def test_a_bug_tells_nothing(client: httpx.AsyncClient, engine: FakeEngine
     assert (await post(client)).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("content", "error", "phases"),
+    [
+        (b"{", None, ["decode"]),
+        (CONTENT, ServiceError(ErrorKind.OVERLOADED, "the queue is full", retry_after_s=1.0), ["decode"]),
+        (CONTENT, RuntimeError("bug"), ["decode"]),
+    ],
+)
+async def test_errors_tell_the_phases_up_to_them(
+    client: httpx.AsyncClient, engine: FakeEngine, content: bytes, error: Exception | None, phases: list[str]
+) -> None:
+    engine.error = error
+    answer = await post(client, content=content)
+    assert answer.status_code >= 400
+    assert re.findall(r"(\w+);dur=\d+\.\d{3}", answer.headers["server-timing"]) == phases
+
+
+async def test_without_a_phase_there_is_no_timing(client: httpx.AsyncClient) -> None:
+    for answer in (await post(client, accept="text/html"), await client.get("/v1/models/pbmc")):
+        assert "server-timing" not in answer.headers
+
+
 async def test_a_bug_outside_any_call_tells_nothing(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     engine.limits = "secret"
     answer = await client.get("/v1/limits", headers={"x-request-id": "id-1"})
@@ -284,20 +333,30 @@ async def test_cards(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     for path in ("/v1/models/pbmc", "/v1/models/pbmc/versions/2"):
         answer = await client.get(path)
         assert answer.json() == card
-        assert answer.headers["etag"] == f'"{CARD.sha256}"'
+        assert answer.headers["etag"] == ETAG
+        assert hashlib.sha256(answer.content).hexdigest() in ETAG
     assert [call.operation for call in engine.calls] == ["list_models", "get_model", "get_model"]
     assert_problem(await client.get("/v1/models/other"), ErrorKind.NOT_FOUND, 404)
     assert_problem(await client.get("/v1/models/pbmc/versions/3"), ErrorKind.NOT_FOUND, 404)
 
 
 @pytest.mark.parametrize(
-    ("held", "status"), [("E", 304), ("W/E", 304), ('"x", E', 304), ("*", 304), ('"x"', 200), (CARD.sha256, 200)]
+    ("held", "status"), [("E", 304), ("W/E", 304), ('"x", E', 304), ("*", 304), ('"x"', 200), (ETAG.strip('"'), 200)]
 )
 async def test_a_card_that_the_caller_has_is_not_sent(client: httpx.AsyncClient, held: str, status: int) -> None:
-    etag = f'"{CARD.sha256}"'
-    answer = await client.get("/v1/models/pbmc", headers={"if-none-match": held.replace("E", etag)})
-    assert (answer.status_code, answer.headers["etag"]) == (status, etag)
+    answer = await client.get("/v1/models/pbmc", headers={"if-none-match": held.replace("E", ETAG)})
+    assert (answer.status_code, answer.headers["etag"]) == (status, ETAG)
     assert bool(answer.content) == (status == 200)
+
+
+@pytest.mark.parametrize("change", [{"versions": ("1", "2", "3")}, {"state": "failed", "reason": "gone"}])
+async def test_a_card_that_has_changed_is_sent_though_its_artifact_has_not(
+    client: httpx.AsyncClient, engine: FakeEngine, change: dict[str, Any]
+) -> None:
+    engine.card_served = dataclasses.replace(CARD, **change)
+    answer = await client.get("/v1/models/pbmc", headers={"if-none-match": ETAG})
+    assert answer.status_code == 200
+    assert answer.headers["etag"] != ETAG
 
 
 async def test_limits(client: httpx.AsyncClient) -> None:
@@ -305,7 +364,7 @@ async def test_limits(client: httpx.AsyncClient) -> None:
         "max_request_bytes": 2_000_000,
         "max_request_cells": 65536,
         "max_samples": 1000,
-        "max_sample_values": 1 << 24,
+        "max_sample_values": 1 << 23,
         "max_columns": 200_000,
     }
 
@@ -400,6 +459,36 @@ async def test_hang_up_after_the_answer(app: FastAPI, engine: FakeEngine) -> Non
     assert [message["type"] for message in caller.outbox] == ["http.response.start", "http.response.body"]
     assert [call.outcome for call in engine.calls] == ["ok"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_hang_up_while_an_answer_is_being_written(
+    app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    loop = asyncio.get_running_loop()
+    engine.n_latent = 500_000  # 8 MB of text for each answer: more than the sockets hold
+    request = f"POST {PATH} HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {len(CONTENT)}\r\n"
+    server = uvicorn.Server(uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, access_log=False))
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as caller:
+        serving = asyncio.create_task(server.serve([listener]))
+        caller.setblocking(False)
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await loop.sock_connect(caller, listener.getsockname())
+        # It asks twice and reads nothing: the first answer fills the connection, and the second one waits for room.
+        await loop.sock_sendall(caller, (request.encode() + b"\r\n" + CONTENT) * 2)
+        async with asyncio.timeout(PATIENCE_S):
+            while engine.recorder.outcomes["ok"] < 2:
+                await asyncio.sleep(0)
+            (writing,) = server.server_state.tasks
+            caller.close()
+            await writing
+            server.should_exit = True
+            await serving
+    assert engine.recorder.n_in_flight == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    engine.n_latent = 2
+    assert (await post(client)).status_code == 200
 
 
 async def test_a_cancelled_server_task_passes_the_cancellation_on(app: FastAPI, engine: FakeEngine) -> None:

@@ -22,14 +22,18 @@ from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 class KeptCalls(NullRecorder):
     def __init__(self) -> None:
         self.under_way = 0
+        self.idle = asyncio.Event()
         self.finished: list[Call] = []
 
     def call_started(self, call: Call) -> None:
         self.under_way += 1
+        self.idle.clear()
 
     def call_finished(self, call: Call, duration_s: float) -> None:
         self.under_way -= 1
         self.finished.append(call)
+        if self.under_way == 0:
+            self.idle.set()
 
 
 class FakeEngine:
@@ -86,7 +90,7 @@ async def engine() -> FakeEngine:
 @pytest.fixture
 async def port(engine: FakeEngine) -> AsyncIterator[int]:
     limit = engine.limits.max_request_bytes
-    server = build_server(cast(Any, engine), max_message_bytes=limit, max_connection_age_s=3600)
+    server = build_server(cast(Any, engine), max_message_bytes=limit)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield port

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import threading
 
 import grpc
 import numpy as np
@@ -11,12 +13,16 @@ from grpc_status import rpc_status
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeReply, ModelCard
+from service.rpc import encoder_servicer
 from service.rpc.encoder_servicer import SERVICE_NAME
 from service.rpc.errors import STATUS_CODES
 from service.rpc.stubs import totalvi_v1_pb2 as pb
 
 COUNTS = pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, 3], data=b"\x02\x00\x05"))
 REQUEST = pb.EncodeRequest(gene_counts=COUNTS)
+LARGE = pb.EncodeRequest(
+    gene_counts=pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, 300_000], data=bytes(300_000)))
+)
 CARD = ModelCard("pbmc", "2", ("1", "2"), "ready", "ab", {"genes": ["g0"], "n_latent": 20})
 
 
@@ -61,6 +67,30 @@ async def test_encode_walks_to_the_engine_and_back(engine, stub):
     assert (request.cells, request.seed) == (("AAAC-1",), 7)
     (call,) = engine.calls.finished
     assert (call.transport, call.operation, call.outcome) == ("grpc", "encode", "ok")
+
+
+@pytest.mark.parametrize("request_", [REQUEST, LARGE], ids=["small", "large"])
+async def test_the_bytes_of_a_message_are_on_the_call(engine, stub, request_):
+    await stub.Encode(request_)
+
+    assert engine.calls.finished[0].n_bytes == request_.ByteSize()
+
+
+@pytest.mark.parametrize("step", ["decode_request", "encode_reply"])
+async def test_large_messages_are_worked_on_off_the_loop(engine, stub, monkeypatch, step):
+    threads = []
+
+    def watched(*arguments):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return original(*arguments)
+
+    original = getattr(encoder_servicer, step)
+    monkeypatch.setattr(encoder_servicer, step, watched)
+    for request, n_latent in ((REQUEST, 2), (LARGE, 100_000)):
+        engine.answer = EncodeReply("pbmc", "1", 1, z=np.zeros((1, n_latent), dtype=np.float32))
+        assert len((await stub.Encode(request)).z.data) == 4 * n_latent
+
+    assert threads == [True, False]
 
 
 async def test_no_model_named_is_left_to_the_engine(engine, stub):
@@ -217,6 +247,31 @@ async def test_a_caller_that_leaves_cancels_the_engine(engine, stub):
     await assert_still_right(engine, stub)
 
 
+async def test_a_caller_that_leaves_while_its_answer_is_encoded(engine, stub, monkeypatch, caplog):
+    loop, begun, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def held(reply):
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(60)
+        return original(reply)
+
+    original = encoder_servicer.encode_reply
+    monkeypatch.setattr(encoder_servicer, "encode_reply", held)
+    engine.answer = EncodeReply("pbmc", "1", 1, z=np.zeros((1, 100_000), dtype=np.float32))
+    call = stub.Encode(REQUEST)
+    await begun.wait()
+
+    call.cancel()
+
+    await engine.calls.idle.wait()  # before the encoding is through
+    assert [call.outcome for call in engine.calls.finished] == ["cancelled"]
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await assert_still_right(engine, stub)
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
 async def test_k_of_n_callers_leave_and_the_others_are_answered(engine, stub):
     engine.gate.clear()
     calls = [stub.Encode(REQUEST) for _ in range(20)]
@@ -262,3 +317,22 @@ async def test_the_phases_are_told(stub):
 
     server_timing = (await call.trailing_metadata())["server-timing"]
     assert re.fullmatch(r"decode;dur=\d+\.\d{3}, encode;dur=\d+\.\d{3}", server_timing)
+
+
+@pytest.mark.parametrize("body", [b"\xff\xff", REQUEST.SerializeToString()], ids=["malformed", "overloaded"])
+async def test_errors_tell_the_phases_up_to_them(engine, channel, body):
+    engine.answer = ServiceError(ErrorKind.OVERLOADED, "the queue is full", retry_after_s=1.0)
+
+    error = await failure(channel.unary_unary(f"/{SERVICE_NAME}/Encode")(body))
+
+    assert re.fullmatch(r"decode;dur=\d+\.\d{3}", error.trailing_metadata()["server-timing"])
+    assert error.trailing_metadata()["grpc-status-details-bin"]
+
+
+async def test_without_a_phase_there_is_no_timing(engine, stub):
+    call = stub.ListModels(pb.ListModelsRequest())
+    await call
+    error = await failure(stub.GetModel(pb.GetModelRequest(model="other")))
+
+    assert "server-timing" not in await call.trailing_metadata()
+    assert "server-timing" not in error.trailing_metadata()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import CsrCounts, DenseCounts, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, Output
 from service.core.messages import Samples as CoreSamples
+from service.core.validation import check_options
 from service.rpc.message_codec import decode_request, encode_card, encode_reply, parse
 from service.rpc.stubs import totalvi_v1_pb2 as pb
 from service.rpc.tensor_codec import DTYPES, decode_tensor
@@ -306,3 +307,11 @@ def test_the_card_of_a_failed_model_says_why():
 
     assert (message.state, message.reason) == ("failed", "digest differs")
     assert not message.HasField("batch")
+
+
+def test_the_first_cell_ends_where_the_contract_says():
+    check_options(decode(first_cell=2**63 - 1))
+    for beyond in (2**63, 2**64 - 1):
+        with pytest.raises(ServiceError) as refused:
+            check_options(decode(first_cell=beyond))
+        assert (refused.value.kind, refused.value.field) == (ErrorKind.INVALID, "first_cell")

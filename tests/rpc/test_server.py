@@ -64,25 +64,6 @@ async def test_a_port_in_use_is_an_error(engine, port):
         server.add_insecure_port(f"127.0.0.1:{port}")
 
 
-async def test_calls_over_the_number_allowed_are_refused(engine):
-    server = build_server(cast(Any, engine), max_message_bytes=1 << 20, max_concurrent_rpcs=1)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = EncoderServiceStub(channel)
-        engine.gate.clear()
-        first = stub.Encode(request_of(1))
-        await engine.entered.wait()
-
-        with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await stub.Encode(request_of(1))
-
-        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        engine.gate.set()
-        assert (await first).n_cells == 1
-    await server.stop(None)
-
-
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_check_tells_the_state_at_once(engine, health, service):
     assert (await health.Check(asked(service))).status == NOT_SERVING

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import sys
+import types
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -10,10 +14,12 @@ import pytest
 
 from model.contract import DeviceLost
 from service.assembly import Service, build_service
-from service.core.batch import BatcherLimits
+from service.core.batch import BatcherLimits, In, Out
+from service.core.batcher import Batcher
 from service.core.catalog import CatalogError
 from service.core.health import ServingState
-from service.settings import BatchSettings, LimitSettings, Settings
+from service.core.messages import Limits
+from service.settings import BatchSettings, DeviceSettings, LimitSettings, Settings
 from tests.fakes import FakeEncoder, Gate
 
 PATIENCE_S = 10.0
@@ -94,7 +100,8 @@ async def test_before_the_models_are_loaded_callers_are_told_to_wait(build, mode
 async def test_draining_serves_on_and_a_closed_queue_refuses(service):
     service.health.mark_draining()
     assert (await operators(service, "/readyz")).status_code == 503
-    assert (await encode(service)).status_code == 200
+    answer = await encode(service)
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert service.finish(PATIENCE_S)
     assert (await encode(service)).status_code == 503
 
@@ -134,7 +141,43 @@ async def test_a_directory_without_models_is_refused(build, tmp_path):
         build(tmp_path).load()
 
 
-async def test_settings_reach_the_parts(build, models):
+async def test_a_call_larger_than_the_queue_is_served_while_nothing_waits(build, models):
+    service = build(models, limits=LimitSettings(max_queue_cells=1, max_queue_bytes=1))
+    service.load()
+    service.health.mark_ready()
+    answer = await encode(service, gene_counts=[[1, 0, 2, 0, 0]] * 3, protein_counts=[[0, 0]] * 3)
+    assert answer.json()["n_cells"] == 3
+
+
+@pytest.mark.parametrize(("device", "threads"), [(DeviceSettings(), 0), (DeviceSettings(threads=3), 3)])
+async def test_the_encoder_is_asked_for_the_cores_unless_told(models, monkeypatch, device, threads):
+    asked = []
+
+    class DeviceEncoder:
+        @staticmethod
+        def load(path: Path, **options: object) -> FakeEncoder:
+            asked.append(options)
+            return FakeEncoder()
+
+    monkeypatch.setitem(sys.modules, "model.device_encoder", types.SimpleNamespace(DeviceEncoder=DeviceEncoder))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    service = build_service(
+        Settings(models=models, device=device), post=asyncio.get_running_loop().call_soon_threadsafe
+    )
+    service.load()
+    assert service.finish(PATIENCE_S)
+    assert asked == [{"device": "auto", "threads": threads, "max_batch_cells": 1024}] * 2
+
+
+async def test_settings_reach_the_parts(build, models, monkeypatch):
+    limits = []
+
+    class KeptBatcher(Batcher[In, Out]):
+        def __init__(self, given: BatcherLimits, **parts: Any) -> None:
+            limits.append(given)
+            super().__init__(given, **parts)
+
+    monkeypatch.setattr("service.assembly.Batcher", KeptBatcher)
     service = build(
         models,
         batch=BatchSettings(max_batch_cells=10, max_batch_entries=20, max_delay_ms=30.0),
@@ -147,13 +190,19 @@ async def test_settings_reach_the_parts(build, models):
             max_sample_values=4,
         ),
     )
-    assert service.batcher._limits == BatcherLimits(10, 20, 0.03, 40, 50)
+    assert limits == [BatcherLimits(10, 20, 0.03, 40, 50)]
     service.load()
     service.health.mark_ready()
     answer = await encode(service)
     assert answer.status_code == 413
     assert "45" in answer.json()["detail"]
     assert "totalvi_queue_capacity_cells 40.0" in (await operators(service, "/metrics")).text
+
+
+async def test_the_limits_by_default_are_the_cores(service):
+    transport = httpx.ASGITransport(service.http_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://callers") as callers:
+        assert (await callers.get("/v1/limits")).json() == dataclasses.asdict(Limits())
 
 
 async def test_the_grpc_server_is_bound_to_nothing_yet(service):

@@ -100,6 +100,23 @@ def test_what_must_be_instant_loads_nothing_heavy(arguments):
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.parametrize(("environ", "seen"), [({}, "NONE"), ({"GRPC_VERBOSITY": "debug"}, "debug")])
+def test_run_silences_grpc_before_it_is_imported(environ, seen):
+    code = (
+        "import os, sys, service.cli\n"
+        "class Seen:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'grpc': sys.exit(os.environ.get('GRPC_VERBOSITY'))\n"
+        "sys.meta_path.insert(0, Seen())\n"
+        "service.cli.main(['run', '--models', 'm'])\n"
+    )
+    inherited = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=inherited | environ
+    )
+    assert finished.stderr == f"{seen}\n"
+
+
 @dataclasses.dataclass
 class Report:
     path: Path
@@ -169,6 +186,23 @@ def test_inspect_aligns_for_people(stub_module, capsys):
         "proteins_missing_per_batch  none",
         "deviation_from_eager",
         "  qz_mean  1.5e-07",
+    ]
+
+
+def test_inspect_shows_each_covariate_on_a_line(stub_module, capsys):
+    fields = (
+        {"key": "donor", "categories": ("d1", "d2")},
+        {"key": "site", "categories": tuple(range(7))},
+    )
+    card = {"categorical_covariates": fields, "continuous_covariates": ("age", "dose"), "proteins": ()}
+    stub_module("model.inspection", inspect_path=lambda path: card)
+    assert cli.main(["inspect", "encoder.pt"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "categorical_covariates",
+        "  donor  d1, d2",
+        "  site   0, 1, 2, 3, 4, … (7 in all)",
+        "continuous_covariates   age, dose",
+        "proteins                none",
     ]
 
 

@@ -18,10 +18,12 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+import uvicorn
 
 from service import doors
 from service.core.health import Health, ServingState
 from service.lifecycle import ECHO_S, StopRequests, serve
+from service.rest.draining import CloseWhileDraining
 from service.settings import DrainSettings, ListenSettings
 
 DELAY_S, TIMEOUT_S = 5.0, 30.0
@@ -43,6 +45,7 @@ class FakeService:
         self.load_error: BaseException | None = None
         self.finishes = True
         self.loop = asyncio.get_running_loop()
+        self.http_app = CloseWhileDraining(self._http_call, self.health)
         self.grpc_server = grpc.aio.server()
         methods = {
             "Call": grpc.unary_unary_rpc_method_handler(self._rpc),
@@ -66,7 +69,7 @@ class FakeService:
     def abandon(self) -> None:
         self.did.append("abandon")
 
-    async def http_app(self, scope, receive, send) -> None:
+    async def _http_call(self, scope, receive, send) -> None:
         await self._hold(scope["path"] == "/held")
         await self._answer(send, 200)
 
@@ -386,10 +389,11 @@ async def test_a_part_that_dies_in_the_delay_cuts_it_short(process):
 
 
 async def test_a_server_that_ends_by_itself_is_a_fault(process, monkeypatch):
-    async def end(self: object) -> None:
+    async def is_over(self: object, counter: int) -> bool:
         await process.lines.first("ready: http")
+        return True
 
-    monkeypatch.setattr(doors._HttpServer, "main_loop", end)
+    monkeypatch.setattr(uvicorn.Server, "on_tick", is_over)
     await (await process.start().listening()).ready()
     assert await process.ended() == 1
     assert process.lines.errors() == ["failed: a server ended by itself"]

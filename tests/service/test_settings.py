@@ -22,7 +22,7 @@ TABLE = [
     ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
     ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
     ("--device", "TOTALVI_DEVICE", "device.device", "auto", "cuda:1", "cuda:1"),
-    ("--threads", "TOTALVI_THREADS", "device.threads", len(os.sched_getaffinity(0)), "3", 3),
+    ("--threads", "TOTALVI_THREADS", "device.threads", 0, "3", 3),
     ("--precision", "TOTALVI_PRECISION", "device.precision", "float32", "float32", "float32"),
     ("--max-batch-cells", "TOTALVI_MAX_BATCH_CELLS", "batch.max_batch_cells", 1024, "16", 16),
     ("--max-batch-entries", "TOTALVI_MAX_BATCH_ENTRIES", "batch.max_batch_entries", 1 << 22, "5000", 5000),
@@ -32,7 +32,7 @@ TABLE = [
     ("--max-request-bytes", "TOTALVI_MAX_REQUEST_BYTES", "limits.max_request_bytes", 64 << 20, "1MiB", 1 << 20),
     ("--max-request-cells", "TOTALVI_MAX_REQUEST_CELLS", "limits.max_request_cells", 65536, "7", 7),
     ("--max-samples", "TOTALVI_MAX_SAMPLES", "limits.max_samples", 1000, "0", 0),
-    ("--max-sample-values", "TOTALVI_MAX_SAMPLE_VALUES", "limits.max_sample_values", 1 << 24, "100", 100),
+    ("--max-sample-values", "TOTALVI_MAX_SAMPLE_VALUES", "limits.max_sample_values", 1 << 23, "100", 100),
     ("--drain-delay-s", "TOTALVI_DRAIN_DELAY_S", "drain.drain_delay_s", 5.0, "0", 0.0),
     ("--drain-timeout-s", "TOTALVI_DRAIN_TIMEOUT_S", "drain.drain_timeout_s", 30.0, "1.5", 1.5),
     ("--log-level", "TOTALVI_LOG_LEVEL", "log.log_level", "info", "error", "error"),
@@ -117,7 +117,7 @@ def test_sizes(text, n_bytes):
         ("--host", "a b"),
         ("--models", ""),
         ("--device", "tpu"),
-        ("--threads", "0"),
+        ("--threads", "-1"),
         ("--precision", "bfloat16"),
         ("--max-batch-cells", "0"),
         ("--max-batch-cells", "1e3"),
@@ -145,8 +145,6 @@ def test_nonsense_is_refused_by_name(flag, text):
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [
-        (("--max-request-cells", "10", "--max-queue-cells", "9"), ("--max-request-cells", "--max-queue-cells")),
-        (("--max-request-bytes", "2M", "--max-queue-bytes", "1M"), ("--max-request-bytes", "--max-queue-bytes")),
         (("--http-port", "8001"), ("--http-port", "--grpc-port")),
         (("--admin-port", "8000"), ("--http-port", "--admin-port")),
     ],
@@ -155,6 +153,12 @@ def test_settings_that_do_not_fit_are_refused(arguments, flags):
     with pytest.raises(SettingsError) as refused:
         load(*arguments)
     assert all(flag in str(refused.value) for flag in flags)
+
+
+def test_a_call_may_be_larger_than_the_queue_as_an_empty_one_takes_it():
+    limits = load("--max-request-cells", "10", "--max-queue-cells", "9", "--max-queue-bytes", "1M").limits
+    assert (limits.max_request_cells, limits.max_queue_cells) == (10, 9)
+    assert limits.max_request_bytes > limits.max_queue_bytes == 1 << 20
 
 
 def test_free_ports_may_be_asked_for_together():

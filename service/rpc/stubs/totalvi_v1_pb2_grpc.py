@@ -36,7 +36,7 @@ class EncoderServiceStub:
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
-    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode.
+    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -75,7 +75,7 @@ class EncoderServiceServicer:
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
-    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode.
+    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -146,7 +146,7 @@ class EncoderService:
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
-    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode.
+    metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
