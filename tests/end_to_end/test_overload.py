@@ -1,0 +1,170 @@
+"""A queue that is held full: refusals at once, deadlines, callers that leave, and the others' answers unharmed.
+
+The encoder waits ten seconds for company, or until what waits fills a batch: nothing is computed until a test sends the
+one cell that does.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.end_to_end import synthetic
+from tests.end_to_end.asking import Answer, Ask, Refused
+from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path
+from tests.end_to_end.mistake import Says, assert_says
+from tests.end_to_end.operators import assert_idle, batches, gauges, metrics, until
+from tests.end_to_end.server import PATIENCE_S, RunningServer
+from tests.end_to_end.synthetic import assert_right
+
+N_GENES = len(synthetic.RECIPE.genes)
+
+N_CALLERS = 24
+
+HELD = ("--max-queue-cells", 8, "--max-request-cells", 8, "--max-delay-ms", 10_000, "--max-batch-entries", N_GENES)
+
+
+def waiting(n_cells: int) -> Ask:
+    """Cells of one entry each: they wait, as they do not fill a batch."""
+    ask = synthetic.cells(n_cells, seed=n_cells)
+    counts = np.zeros_like(ask.gene_counts)
+    counts[np.arange(n_cells), np.arange(n_cells) + 3] = 5
+    return ask.but(gene_counts=counts)
+
+
+FILLING = synthetic.cells(1).but(gene_counts=np.arange(1, N_GENES + 1)[None])
+"""One cell that fills a batch, so that all that waits is computed."""
+
+
+@pytest.fixture(scope="module")
+def held(synthetic_models: Path) -> Iterator[RunningServer]:
+    with RunningServer(synthetic_models, *HELD) as running:
+        yield running.wait_until_ready()
+
+
+@pytest.fixture(scope="module")
+def callers(held: RunningServer) -> Iterator[dict[str, Any]]:
+    with RestCaller(held.http_port) as rest, GrpcCaller(held.grpc_port) as rpc:
+        yield {"rest": rest, "grpc": rpc}
+
+
+@pytest.fixture(autouse=True)
+def _unharmed(held: RunningServer, callers: dict[str, Any]) -> Iterator[None]:
+    """After each test nothing is under way, and both transports answer right."""
+    yield
+    assert_idle(held)
+    for caller in callers.values():
+        assert_right(caller.encode(FILLING), synthetic.expected(FILLING))
+    assert [record for record in held.records if record["level"] not in ("debug", "info")] == []
+
+
+def wait_for_queue(held: RunningServer, n_cells: int) -> None:
+    assert until(lambda: gauges(held)["totalvi_queue_cells"] == n_cells)
+
+
+def outcomes(held: RunningServer, outcome: str, transport: str) -> float:
+    return metrics(held).get(("totalvi_requests_total", synthetic.NAME, "encode", outcome, transport, "1"), 0.0)
+
+
+def test_a_storm(callers: dict[str, Any]) -> None:
+    """Of many calls of 3 cells at once a queue of 8 takes two; the others know at once when to come again."""
+    ask, start = waiting(3), threading.Barrier(N_CALLERS)
+
+    def call(encode: Callable[[Ask], Answer]) -> Answer:
+        start.wait(PATIENCE_S)
+        return encode(ask)
+
+    ways = list(itertools.islice(itertools.cycle(caller.encode for caller in callers.values()), N_CALLERS))
+    with concurrent.futures.ThreadPoolExecutor(N_CALLERS) as threads:
+        calls = [threads.submit(call, way) for way in ways]
+        first_done = concurrent.futures.as_completed(calls, timeout=PATIENCE_S)
+        refusals = [done.exception() for done in itertools.islice(first_done, N_CALLERS - 2)]
+        accepted = [call for call in calls if not call.done()]
+        filled = callers["rest"].encode(FILLING)
+        answers = [call.result(PATIENCE_S) for call in accepted]
+
+    assert len(refusals) == N_CALLERS - 2
+    for refused in refusals:
+        assert isinstance(refused, Refused), refused
+        assert_says(refused, Says("overloaded", "the queue is full (6 cells wait)"))
+    assert {isinstance(refused.status, int) for refused in refusals} == {True, False}
+    assert len(answers) == 2
+    for answer in answers:
+        assert_right(answer, synthetic.expected(ask))
+    assert_right(filled, synthetic.expected(FILLING))
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_request_that_just_fits_and_one_cell_more(
+    held: RunningServer, callers: dict[str, Any], transport: str
+) -> None:
+    caller = callers[transport]
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        calls = [(ask, threads.submit(caller.encode, ask)) for ask in (waiting(5), waiting(2))]
+        wait_for_queue(held, 7)
+        with pytest.raises(Refused) as caught:
+            caller.encode(waiting(2))
+        caller.encode(FILLING)
+        for ask, call in calls:
+            assert_right(call.result(PATIENCE_S), synthetic.expected(ask))
+
+    assert_says(caught.value, Says("overloaded", "the queue is full (7 cells wait)"))
+
+
+def test_a_deadline_in_the_queue(held: RunningServer, callers: dict[str, Any]) -> None:
+    """Its cells are given up, and never computed."""
+    before = batches(held)
+
+    with pytest.raises(Refused) as caught:
+        callers["rest"].encode(waiting(2), {"X-Request-Timeout-Ms": "60.5"})
+    assert_says(caught.value, Says("deadline", "the deadline passed before the answer was ready"))
+    with pytest.raises(Refused) as caught:
+        callers["grpc"].encode(waiting(2), timeout_s=0.06)
+    assert_says(caught.value, Says("deadline", "", by="either"))
+
+    assert_idle(held)
+    assert batches(held) == before
+    assert outcomes(held, "deadline", "rest") == 1
+
+
+def test_a_rest_caller_that_hangs_up(held: RunningServer, callers: dict[str, Any]) -> None:
+    stays, leaves = waiting(3), waiting(2)
+    body = json.dumps(json_body(leaves)).encode()
+    head = (
+        f"POST {rest_path(leaves)} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        call = threads.submit(callers["rest"].encode, stays)
+        wait_for_queue(held, 3)
+        with socket.create_connection(("127.0.0.1", held.http_port), timeout=PATIENCE_S) as connection:
+            connection.sendall(f"{head}\r\n\r\n".encode() + body)
+            wait_for_queue(held, 5)
+        wait_for_queue(held, 3)
+        callers["rest"].encode(FILLING)
+        assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
+
+    assert outcomes(held, "cancelled", "rest") == 1
+
+
+def test_a_grpc_caller_that_cancels(held: RunningServer, callers: dict[str, Any]) -> None:
+    stays, leaves = waiting(3), waiting(2)
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        call = threads.submit(callers["grpc"].encode, stays)
+        wait_for_queue(held, 3)
+        leaving = callers["grpc"].stub.Encode.future(message(leaves), timeout=PATIENCE_S)
+        wait_for_queue(held, 5)
+        leaving.cancel()
+        wait_for_queue(held, 3)
+        callers["grpc"].encode(FILLING)
+        assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
+
+    assert until(lambda: outcomes(held, "cancelled", "grpc") == 1)
