@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import io
 import json
 import os
-import re
 import signal
 import sys
 import urllib.parse
@@ -40,15 +40,26 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a gene's name is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         namespace, unknown = _parser().parse_known_args(arguments)
         if unknown:
             namespace.parser.error(f"unknown argument {unknown[0]}")
         code: int = namespace.command(namespace)
+        sys.stdout.flush()
     except (UsageError, settings.SettingsError) as error:
         return _refuse(str(error), 2)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader has gone (`| head`); what is left to print must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _refuse(f"the output cannot be written ({error.strerror})", 1)
     return code
 
 
@@ -146,7 +157,7 @@ def _healthcheck(namespace: argparse.Namespace) -> int:
     try:
         connection.request("GET", parts.path or "/")
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return _refuse(f"no answer from {url} ({error}): is the server running?", 1)
     finally:
         connection.close()
@@ -194,11 +205,16 @@ def _shown(value: Any) -> str:
         return f"{', '.join(items[:SHOWN_ITEMS])}{f', … ({len(items)} in all)' if len(items) > SHOWN_ITEMS else ''}"
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    # A name from a file may hold what a terminal would obey.
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(value))
 
 
 def _model_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", text):
+    from model.contract import MODEL_NAME  # noqa: PLC0415 - loads numpy
+
+    if not MODEL_NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot name a model: take letters, digits, '.', '_', '-' (128 at most), not a mark first"
         )
@@ -206,7 +222,9 @@ def _model_name(text: str) -> str:
 
 
 def _model_version(text: str) -> int:
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+    from model.contract import MODEL_VERSION  # noqa: PLC0415 - loads numpy
+
+    if not MODEL_VERSION.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a version: give 1, 2, 3, …")
     return int(text)
 

@@ -163,6 +163,8 @@ def _bound(host: str, name: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=2048, dualstack_ipv6=host == "::")
+    except UnicodeError as error:
+        raise ListenError(f"cannot listen on {host!r}: {flag('host')} is no host name") from error
     except OSError as error:
         # A failed bind has a long-winded text, a failed look-up of the host a number of its own kind.
         short = error.errno and not isinstance(error, socket.gaierror)

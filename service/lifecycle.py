@@ -7,6 +7,7 @@ accepted, what was taken in is finished, the worker stops, and the operators' po
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -213,7 +214,11 @@ async def _wind_down(service: Service, doors: Doors, drain: DrainSettings, faile
 async def _finish(service: Service, doors: Doors, timeout_s: float, *, queue: bool) -> bool:
     """Stop accepting and answer what was taken in, then end the worker."""
     await doors.close_callers(timeout_s + LAST_WORDS_S, lambda: service.n_calls)
-    return await asyncio.to_thread(service.finish, timeout_s) if queue else True
+    if not queue:
+        return True
+    # A thread of its own: those of the loop may still be at work for callers that have left.
+    with_own_thread = concurrent.futures.ThreadPoolExecutor(1, "drain")
+    return await asyncio.get_running_loop().run_in_executor(with_own_thread, service.finish, timeout_s)
 
 
 def _when(health: Health, state: ServingState) -> asyncio.Event:

@@ -212,6 +212,47 @@ def test_inspect_gives_all_of_it_as_json(stub_module, capsys):
     assert json.loads(capsys.readouterr().out) == CARD
 
 
+def test_inspect_shows_no_sign_that_a_terminal_obeys(stub_module, capsys):
+    stub_module("model.inspection", inspect_path=lambda path: {"genes": ["a\x1b[2Jb", "new\nline", "β"]})
+    assert cli.main(["inspect", "encoder.pt"]) == 0
+    assert capsys.readouterr().out == "genes  a\\x1b[2Jb, new\\nline, β\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_any_terminal_can_show_any_name(encoding, tmp_path):
+    code = (
+        "import sys, types; module = types.ModuleType('model.inspection');"
+        "module.inspect_path = lambda path: {'genes': ['β', '\\ud800']};"
+        "sys.modules['model.inspection'] = module; from service import cli; sys.exit(cli.main(['inspect', 'x']))"
+    )
+    environ = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("sink", "code", "said"), [("reader that leaves", 1, b""), ("/dev/full", 1, b"cannot be written")]
+)
+def test_output_that_goes_nowhere_is_no_traceback(sink, code, said):
+    arguments = [sys.executable, "-m", "service", "inspect", "examples/models/pbmc/1/encoder.pt", "--json"]
+    if sink == "/dev/full":
+        with open(sink, "wb") as full:
+            done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+        errors, returned = done.stderr, done.returncode
+    else:
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            errors, returned = process.stderr.read(), process.wait(60)
+    assert returned == code
+    assert said in errors and b"Traceback" not in errors and errors.count(b"\n") <= 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/é", "http://a..b/", "http://127.0.0.1:1/a b"])
+def test_healthcheck_of_a_strange_address_is_one_line(url, capsys):
+    assert cli.main(["healthcheck", "--url", url]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.fixture
 def probes() -> Iterator[http.server.HTTPServer]:
     class Answers(http.server.BaseHTTPRequestHandler):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -318,6 +319,23 @@ async def test_calls_that_are_abandoned_may_still_be_answered(process):
     assert await process.ended() == 1
 
 
+async def test_a_drain_does_not_wait_for_work_that_nobody_waits_for(process):
+    """A caller that left may leave a thread of the loop's own at work; the queue is finished beside it."""
+    await (await process.start().listening()).ready()
+    busy = threading.Event()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+    orphan = pool.submit(busy.wait, PATIENCE_S)
+    process.service.may_finish.set()
+    process.stop.receive(signal.SIGTERM)
+    process.pauses.over[DELAY_S].set()
+    try:
+        assert await process.ended() == 0
+        assert not orphan.done()
+    finally:
+        busy.set()
+
+
 async def test_a_worker_that_does_not_end_is_a_fault(process):
     await (await process.start().listening()).ready()
     process.service.finishes = False
@@ -422,6 +440,12 @@ async def test_a_host_that_is_nobodys_is_one_line(process):
     assert code == 1
     (line,) = process.lines.errors()
     assert line.startswith("cannot listen on nowhere.invalid:8000 (")
+
+
+async def test_a_host_that_is_no_name_is_one_line(process):
+    code = await serve(process.service, ListenSettings(host="a..b"), DrainSettings(), stop=process.stop)
+    assert code == 1
+    assert process.lines.errors() == ["cannot listen on 'a..b': --host is no host name"]
 
 
 SERVER = textwrap.dedent(
