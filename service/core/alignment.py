@@ -15,6 +15,7 @@ from service.core.errors import invalid
 from service.core.messages import Coverage, Notice
 
 EXAMPLES = 5
+_LONGEST_KEY = 64
 # At most some 100 MB for each kind of column of a model, whatever names callers send.
 _CACHED_MAPS = 16
 _CACHED_NAMES = 100_000
@@ -163,6 +164,11 @@ def sample(names: Iterable[object]) -> str:
     """A few names, for a message."""
     few = [shown(name) for _, name in zip(range(EXAMPLES), names, strict=False)]
     return ", ".join(few) or "none"
+
+
+def shown_key(key: str) -> str:
+    """A caller's key as part of a field's name: itself, where that is printable and short."""
+    return key if key.isprintable() and len(key) <= _LONGEST_KEY else shown(key)
 
 
 def shown(name: object) -> str:

@@ -111,6 +111,8 @@ class Engine:
             ServiceError: what `encode` would refuse the request with.
         """
         loaded, prepared = await self._prepare(request, call, model, version)
+        if call.deadline_s is not None and call.deadline_s <= self._clock():
+            raise ServiceError(ErrorKind.DEADLINE, _LATE)
         return ValidationReport(
             model=loaded.name,
             model_version=loaded.version,

@@ -16,6 +16,7 @@ import orjson
 import simdjson
 from pydantic import ValidationError
 
+from service.core.alignment import shown_key
 from service.core.errors import ErrorKind, ServiceError, invalid, malformed, too_large
 from service.core.messages import (
     Counts,
@@ -27,6 +28,7 @@ from service.core.messages import (
     Limits,
     ModelCard,
     Output,
+    ValidationReport,
 )
 from service.rest.schemas import CsrRows, EncodeBody, EncodeOptions, LabelValue
 
@@ -38,6 +40,7 @@ _CSR_PARTS: dict[str, NumberType] = {"indptr": "i", "indices": "i", "data": "d"}
 _OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "literal_error")
 # Looking a member up walks the object, so all of n members cost n * n.
 _MAX_COVARIATES = 1000
+_LONGEST_KEY = 64  # that is worth a guess
 
 
 def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
@@ -98,6 +101,11 @@ def encode_reply(reply: EncodeReply) -> bytes:
     return orjson.dumps(body, np.ascontiguousarray, orjson.OPT_SERIALIZE_NUMPY)
 
 
+def encode_report(report: ValidationReport) -> bytes:
+    """What a check found, as JSON."""
+    return orjson.dumps(report)
+
+
 def card_fields(card: ModelCard) -> dict[str, Any]:
     """The members of a card's JSON: its own fields, then the manifest's."""
     own = {
@@ -128,7 +136,7 @@ def _members(parsed: simdjson.Object, path: str, known: Collection[str] | None) 
     for key in parsed:
         field = _dotted(path, key)
         if known is not None and key not in known:
-            nearest = difflib.get_close_matches(key[:64], known, n=1, cutoff=0)[0]
+            nearest = difflib.get_close_matches(key[:_LONGEST_KEY], known, n=1, cutoff=0)[0]
             malformed(f"{field} is not a known field; the nearest one is {nearest}", field=field)
         if key in members:
             malformed(f"{field} is given twice", field=field)
@@ -141,9 +149,9 @@ def _members(parsed: simdjson.Object, path: str, known: Collection[str] | None) 
 
 
 def _dotted(path: str, key: str) -> str:
-    """A member's name in messages, short even where the caller's key is not."""
-    shown = key if len(key) <= 64 else f"{key[:64]}…"
-    return f"{path}.{shown}" if path else shown
+    """A member's name in messages, short and readable whatever the caller's key is."""
+    name = shown_key(key)
+    return f"{path}.{name}" if path else name
 
 
 def _n_lists(name: str, value: object) -> int:

@@ -142,7 +142,11 @@ class LibrarySize(BaseModel):
 
     observed: Annotated[Vector, Field(description="[cells] Sum of the counts of the model's genes.")]
     latent: Annotated[
-        Vector | None, Field(description="[cells] exp(mean + variance / 2) of q(l); comes with `ql`.")
+        Vector | None,
+        Field(
+            description="[cells] exp(mean + variance / 2) of q(l); comes with `ql`. Finite: it ends at the largest "
+            "float32 (about 3.4e38), which only a library encoder that was never trained comes to."
+        ),
     ] = None
 
 
@@ -193,6 +197,30 @@ class EncodeAnswer(BaseModel):
     warnings: list[Warned]
 
 
+class ColumnCoverage(BaseModel):
+    """How the columns of one kind of a request meet the model's."""
+
+    given: Annotated[int, Field(description="Columns of the request; of proteins 0 where there are no counts of them.")]
+    known: Annotated[int, Field(description="Of those, how many the model has.")]
+    missing: Annotated[int, Field(description="Columns of the model that the request lacks; each counts 0.")]
+    extra: Annotated[int, Field(description="Columns of the request that the model lacks; they are dropped.")]
+    coverage: Annotated[
+        float,
+        Field(ge=0, le=1, description="Share of the model's columns that the request has; 1 where the model has none."),
+    ]
+
+
+class ValidateAnswer(BaseModel):
+    """What encoding the request would meet with; nothing was computed."""
+
+    model: Annotated[str, Field(description="That the request was held against.")]
+    model_version: str
+    n_cells: int
+    genes: ColumnCoverage
+    proteins: ColumnCoverage
+    warnings: Annotated[list[Warned], Field(description="Those that the answer of `encode` would bear, in its order.")]
+
+
 class Card(BaseModel):
     """A served model, with the public part of its manifest: genes, proteins, labels, sizes and origin."""
 
@@ -231,7 +259,13 @@ class Problem(BaseModel):
     detail: Annotated[str, Field(description="What is wrong and what to do, in one sentence.")]
     code: ErrorKind
     request_id: Annotated[str, Field(description="Also in `X-Request-Id`; the log has the call under it.")]
-    field: Annotated[str | None, Field(description="The request field at fault, dotted.")] = None
+    field: Annotated[
+        str | None,
+        Field(
+            description="The request field at fault, dotted; a key that is long or not printable is quoted, escaped "
+            "and cut."
+        ),
+    ] = None
     index: Annotated[int | None, Field(description="Position of the first offender in that field.")] = None
     counts: Annotated[dict[str, int] | None, Field(description="Further numbers, by name.")] = None
 

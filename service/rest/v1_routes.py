@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -14,14 +15,18 @@ from starlette.types import Receive
 
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
+from service.core.messages import EncodeRequest
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rest import headers, json_codec
-from service.rest.errors import documented, problem
+from service.rest.errors import HTTP_STATUS, documented, problem
 from service.rest.limits import decompress, read_body
-from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits
+from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits, ValidateAnswer
 
 T = TypeVar("T")
+
+CellWork: TypeAlias = Callable[[Engine, EncodeRequest, Call, str | None, str | None], Awaitable[bytes]]
+"""What is done with a decoded request for a model and a version of it: the body of the answer."""
 
 
 def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +45,12 @@ _CARD_DOCS = {"parameters": [_header("If-None-Match", "ETags of the cards that t
 _ENCODE_ANSWERS = {200: {"headers": headers.described("Server-Timing")}} | documented(
     *(kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED), headers=("Server-Timing",)
 )
+# Whatever encoding refuses but for a full queue, which is not asked.
+_VALIDATE_ANSWERS = {
+    status: answer for status, answer in _ENCODE_ANSWERS.items() if status != HTTP_STATUS[ErrorKind.OVERLOADED][0]
+}
 # FastAPI is not told of the body, since it would parse it; this is what it would have written.
-_ENCODE_DOCS: dict[str, Any] = {
+_CELLS_DOCS: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {headers.JSON: {"schema": {"$ref": "#/components/schemas/EncodeBody"}}},
@@ -70,8 +79,16 @@ def v1_router(engine: Engine) -> APIRouter:
             response.headers["Server-Timing"] = timing
         return response
 
-    async def answer_encode(request: Request, model: str | None = None, version: str | None = None) -> Response:
-        return await answer(request, "encode", lambda call: _encode(engine, request, call, model, version))
+    async def answer_cells(
+        operation: str, work: CellWork, request: Request, model: str | None = None, version: str | None = None
+    ) -> Response:
+        async def walk(call: Call) -> Response:
+            return await _walk(engine, request, call, lambda cells: work(engine, cells, call, model, version))
+
+        return await answer(request, operation, walk)
+
+    answer_encode = functools.partial(answer_cells, "encode", _encode)
+    answer_validate = functools.partial(answer_cells, "validate", _validate)
 
     async def answer_card(request: Request, model: str, version: str | None = None) -> Response:
         async def read(call: Call) -> Response:
@@ -82,7 +99,12 @@ def v1_router(engine: Engine) -> APIRouter:
     encode_docs: dict[str, Any] = {
         "response_model": EncodeAnswer,
         "responses": _ENCODE_ANSWERS,
-        "openapi_extra": _ENCODE_DOCS,
+        "openapi_extra": _CELLS_DOCS,
+    }
+    validate_docs: dict[str, Any] = {
+        "response_model": ValidateAnswer,
+        "responses": _VALIDATE_ANSWERS,
+        "openapi_extra": _CELLS_DOCS,
     }
 
     @router.post("/encode", **encode_docs)
@@ -99,6 +121,21 @@ def v1_router(engine: Engine) -> APIRouter:
     async def encode_with_version(request: Request, model: str, version: str) -> Response:
         """Encode cells with one version of a model."""
         return await answer_encode(request, model, version)
+
+    @router.post("/validate", **validate_docs)
+    async def validate(request: Request) -> Response:
+        """Check cells against the default model, as encoding would, without computing them."""
+        return await answer_validate(request)
+
+    @router.post("/models/{model}/validate", **validate_docs)
+    async def validate_with_model(request: Request, model: str) -> Response:
+        """Check cells against a model's default version."""
+        return await answer_validate(request, model)
+
+    @router.post("/models/{model}/versions/{version}/validate", **validate_docs)
+    async def validate_with_version(request: Request, model: str, version: str) -> Response:
+        """Check cells against one version of a model."""
+        return await answer_validate(request, model, version)
 
     @router.get("/models", response_model=CardList, responses=_READ_ANSWERS)
     async def list_models(request: Request) -> Response:
@@ -129,8 +166,21 @@ def v1_router(engine: Engine) -> APIRouter:
     return router
 
 
-async def _encode(engine: Engine, request: Request, call: Call, model: str | None, version: str | None) -> Response:
-    """The walk of one encode call: a body in, a body out."""
+async def _encode(engine: Engine, cells: EncodeRequest, call: Call, model: str | None, version: str | None) -> bytes:
+    reply = await engine.encode(cells, call, model=model, version=version)
+    with call.phase("encode"):
+        return await off_loop_if(reply.nbytes > HEAVY_BYTES, json_codec.encode_reply, reply)
+
+
+async def _validate(engine: Engine, cells: EncodeRequest, call: Call, model: str | None, version: str | None) -> bytes:
+    report = await engine.validate(cells, call, model=model, version=version)
+    return json_codec.encode_report(report)
+
+
+async def _walk(
+    engine: Engine, request: Request, call: Call, work: Callable[[EncodeRequest], Awaitable[bytes]]
+) -> Response:
+    """The walk of one call with cells: a body in, what `work` makes of it out."""
     headers.require_json(request.headers)
     encoding = headers.content_encoding(request.headers)
     timeout_s = headers.timeout_s(request.headers)
@@ -142,19 +192,17 @@ async def _encode(engine: Engine, request: Request, call: Call, model: str | Non
     except TimeoutError:
         raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
-    async def compute() -> Response:
+    async def answer() -> Response:
         with call.phase("decode"):
             content = await off_loop_if(
                 encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
             )
             call.n_bytes = len(content)
             heavy = call.n_bytes > HEAVY_BYTES
-            encode_request = await off_loop_if(heavy, json_codec.decode_request, content, engine.limits)
-        reply = await engine.encode(encode_request, call, model=model, version=version)
-        with call.phase("encode"):
-            return _json(await off_loop_if(reply.nbytes > HEAVY_BYTES, json_codec.encode_reply, reply))
+            cells = await off_loop_if(heavy, json_codec.decode_request, content, engine.limits)
+        return _json(await work(cells))
 
-    return await unless_gone(request.receive, compute())
+    return await unless_gone(request.receive, answer())
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

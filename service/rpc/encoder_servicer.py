@@ -11,7 +11,7 @@ from service.core.messages import EncodeReply, EncodeRequest, Limits
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rpc.call import unary_method
-from service.rpc.message_codec import decode_request, encode_card, encode_reply, parse
+from service.rpc.message_codec import decode_request, encode_card, encode_reply, encode_report, parse
 from service.rpc.stubs import totalvi_v1_pb2 as pb
 
 SERVICE_NAME: Final[str] = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
@@ -27,18 +27,23 @@ class EncoderServicer:
         """What `grpc.method_handlers_generic_handler` takes, by the name of the method."""
         return {
             "Encode": unary_method(self._engine, "encode", self.encode),
+            "Validate": unary_method(self._engine, "validate", self.validate),
             "GetModel": unary_method(self._engine, "get_model", self.get_model),
             "ListModels": unary_method(self._engine, "list_models", self.list_models),
         }
 
     async def encode(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `EncodeResponse`."""
-        with call.phase("decode"):
-            heavy = call.n_bytes > HEAVY_BYTES
-            request, model, version = await off_loop_if(heavy, _decode, body, self._engine.limits)
+        request, model, version = await self._decode(body, call)
         reply = await self._engine.encode(request, call, model=model, version=version)
         with call.phase("encode"):
             return await off_loop_if(reply.nbytes > HEAVY_BYTES, _encode, reply)
+
+    async def validate(self, body: bytes, call: Call) -> bytes:
+        """`EncodeRequest` → `ValidateResponse`."""
+        request, model, version = await self._decode(body, call)
+        report = await self._engine.validate(request, call, model=model, version=version)
+        return encode_report(report).SerializeToString()
 
     async def get_model(self, body: bytes, call: Call) -> bytes:
         """`GetModelRequest` → `ModelCard`."""
@@ -49,6 +54,10 @@ class EncoderServicer:
         """`ListModelsRequest` → `ListModelsResponse`."""
         parse(pb.ListModelsRequest, body)
         return pb.ListModelsResponse(models=map(encode_card, self._engine.cards())).SerializeToString()
+
+    async def _decode(self, body: bytes, call: Call) -> tuple[EncodeRequest, str | None, str | None]:
+        with call.phase("decode"):
+            return await off_loop_if(call.n_bytes > HEAVY_BYTES, _decode, body, self._engine.limits)
 
 
 def _decode(body: bytes, limits: Limits) -> tuple[EncodeRequest, str | None, str | None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError, Message
 
+from service.core.alignment import shown_key
 from service.core.errors import invalid, malformed, too_large
 from service.core.messages import (
     Counts,
@@ -20,7 +21,9 @@ from service.core.messages import (
     Labels,
     Limits,
     ModelCard,
+    Notice,
     Output,
+    ValidationReport,
 )
 from service.rpc.stubs import totalvi_v1_pb2 as pb
 from service.rpc.tensor_codec import (
@@ -75,11 +78,11 @@ def decode_request(message: pb.EncodeRequest, limits: Limits) -> EncodeRequest:
         cells=tuple(message.cells) or None,
         batch=_decode_labels(message.batch, "batch") if message.HasField("batch") else None,
         categorical_covariates={
-            key: _decode_labels(labels, f"categorical_covariates.{key}")
+            key: _decode_labels(labels, _dotted("categorical_covariates", key))
             for key, labels in message.categorical_covariates.items()
         },
         continuous_covariates={
-            key: decode_tensor(values, field=f"continuous_covariates.{key}", dtypes=REAL_DTYPES, ranks=(0, 1))
+            key: decode_tensor(values, field=_dotted("continuous_covariates", key), dtypes=REAL_DTYPES, ranks=(0, 1))
             for key, values in message.continuous_covariates.items()
         },
         outputs=_decode_outputs(message.outputs),
@@ -100,7 +103,7 @@ def encode_reply(reply: EncodeReply) -> pb.EncodeResponse:
         model_version=reply.model_version,
         n_cells=reply.n_cells,
         cells=reply.cells,
-        warnings=(pb.Warning(**dataclasses.asdict(notice)) for notice in reply.warnings),
+        warnings=_encode_notices(reply.warnings),
     )
     _fill(response.qz.mean, reply.qz_mean)
     _fill(response.qz.variance, reply.qz_variance)
@@ -116,6 +119,18 @@ def encode_reply(reply: EncodeReply) -> pb.EncodeResponse:
         encode_tensor(reply.samples.untran_latent_z, response.samples.untran_latent.z)
         encode_tensor(reply.samples.untran_latent_l, response.samples.untran_latent.l)
     return response
+
+
+def encode_report(report: ValidationReport) -> pb.ValidateResponse:
+    """The wire form of what a check found."""
+    return pb.ValidateResponse(
+        model=report.model,
+        model_version=report.model_version,
+        n_cells=report.n_cells,
+        genes=pb.Coverage(**dataclasses.asdict(report.genes)),
+        proteins=pb.Coverage(**dataclasses.asdict(report.proteins)),
+        warnings=_encode_notices(report.warnings),
+    )
 
 
 def encode_card(card: ModelCard) -> pb.ModelCard:
@@ -137,6 +152,11 @@ def encode_card(card: ModelCard) -> pb.ModelCard:
     )
     message.manifest.update(manifest)
     return message
+
+
+def _dotted(field: str, key: str) -> str:
+    """A caller's key in the name of its field, readable whatever the key holds."""
+    return f"{field}.{shown_key(key)}"
 
 
 def _check_lengths(message: pb.EncodeRequest, longest: int) -> None:
@@ -193,6 +213,10 @@ def _decode_outputs(outputs: Iterable[int]) -> frozenset[Output] | None:
             names = ", ".join(pb.Output.Name(known) for known in _OUTPUTS)
             malformed(f"outputs: each must be one of {names}", field="outputs", index=index)
     return frozenset(_OUTPUTS[output] for output in outputs) or None
+
+
+def _encode_notices(notices: Iterable[Notice]) -> Iterator[pb.Warning]:
+    return (pb.Warning(**dataclasses.asdict(notice)) for notice in notices)
 
 
 def _fill(tensor: pb.Tensor, values: npt.NDArray[np.float32] | None) -> None:

@@ -345,6 +345,16 @@ async def test_validation_reports_without_computing(core: Callable[..., Core]) -
     assert report.warnings == (await made.encode(asked)).warnings
 
 
+async def test_validation_heeds_the_deadline(core: Callable[..., Core]) -> None:
+    made = core()
+    with (
+        pytest.raises(ServiceError) as caught,
+        made.engine.call(transport="rest", operation="validate", request_id="id", timeout_s=0.0) as call,
+    ):
+        await made.engine.validate(request(), call)
+    assert caught.value.kind is ErrorKind.DEADLINE
+
+
 async def test_validation_refuses_what_encode_refuses(core: Callable[..., Core]) -> None:
     made = core()
     for bad in (request(batch=None), request(genes=("x", "y", "z", "u", "v"))):

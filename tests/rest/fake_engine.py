@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, Notice
+from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, ValidationReport
 from service.core.recorder import Call, recorded
 from tests.fakes import RecordingRecorder
 
@@ -22,6 +22,9 @@ CARD = ModelCard(
     sha256="ab" * 32,
     manifest={"genes": ("CD3E", "LYZ"), "n_latent": 2, "name": "not this one"},
 )
+
+
+WARNINGS = (Notice("missing_genes", "12 genes are missing", 12, ("CD8A",)),)
 
 
 class FakeEngine:
@@ -71,7 +74,31 @@ class FakeEngine:
             cells=request.cells,
             qz_mean=np.zeros((n, self.n_latent), np.float32),
             qz_variance=np.ones((n, self.n_latent), np.float32),
-            warnings=(Notice("missing_genes", "12 genes are missing", 12, ("CD8A",)),),
+            warnings=WARNINGS,
+        )
+
+    async def validate(
+        self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> ValidationReport:
+        self.requests.append((request, model, version))
+        if call.deadline_s is not None and call.deadline_s <= time.monotonic():
+            raise ServiceError(ErrorKind.DEADLINE, "the deadline passed")
+        if self.error is not None:
+            raise self.error
+        with call.phase("decode"):
+            self.entered.set()
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                self.withdrawn += 1
+                raise
+        return ValidationReport(
+            model=model or "pbmc",
+            model_version=version or "2",
+            n_cells=request.n_cells,
+            genes=Coverage(given=5, known=3, missing=12, extra=2, coverage=0.2),
+            proteins=Coverage(given=0, known=0, missing=4, extra=0, coverage=0.0),
+            warnings=WARNINGS,
         )
 
     def cards(self) -> list[ModelCard]:

@@ -266,6 +266,23 @@ def test_long_names_are_cut_in_messages() -> None:
         assert len(error.detail) + len(error.field or "") < 400
 
 
+@pytest.mark.parametrize("key", ["a\r\nb", "a\x1b[2J", "a\u2028b", "a\u202eb"])
+def test_keys_are_shown_on_one_line_and_escaped(key: str) -> None:
+    for path in ("categorical_covariates", "continuous_covariates"):
+        error = refusal({"gene_counts": [[1]], path: {key: None}})
+        assert error.field == f"{path}.{key!r}"
+        assert error.detail.startswith(f"{path}.{key!r} must ")
+    assert refusal({key: 1}).field == repr(key)
+    assert all(text.isprintable() for text in (error.detail, refusal({key: 1}).detail))
+
+
+@pytest.mark.parametrize("key", ["donör", "don'or", "a b", "a.b", "a\\b", "供体", ""])
+def test_keys_that_can_be_read_stay_as_they_are(key: str) -> None:
+    assert (
+        refusal({"gene_counts": [[1]], "categorical_covariates": {key: None}}).field == f"categorical_covariates.{key}"
+    )
+
+
 def test_messages_hold_no_counts() -> None:
     for counts in ([[987654, 1], [987654]], [[987654, None]], [987654], 987654, {"indptr": [0, 987654.5]}):
         assert "987654" not in refusal({"gene_counts": counts}).detail

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -6,11 +7,12 @@ import httpx
 import pytest
 
 from service.core.errors import ErrorKind
-from service.core.messages import EncodeRequest, Limits, Output
+from service.core.messages import Coverage, EncodeRequest, Limits, Output, ValidationReport
 from service.rest.app import build_app
 from service.rest.errors import HTTP_STATUS
 from service.rest.json_codec import decode_request
 from service.rest.schemas import EncodeBody, EncodeOptions
+from tests.saves import ROOT
 
 from .fake_engine import FakeEngine
 
@@ -42,14 +44,16 @@ def test_every_reference_resolves(document: dict[str, Any]) -> None:
 
 
 def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
-    assert len(document["paths"]) == 7
+    assert len(document["paths"]) == 10
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             responses = operation["responses"]
             assert responses["500"]["content"] == responses["default"]["content"] == PROBLEM, path
             assert "application/json" in responses["200"]["content"]
             if method == "post":
-                expected = {str(status) for kind, (status, _) in HTTP_STATUS.items() if kind is not ErrorKind.CANCELLED}
+                # A check does not ask the queue.
+                never = {ErrorKind.CANCELLED} | ({ErrorKind.OVERLOADED} if path.endswith("/validate") else set())
+                expected = {str(status) for kind, (status, _) in HTTP_STATUS.items() if kind not in never}
                 assert responses.keys() == expected | {"200", "default"}
                 assert all(responses[status]["content"] == PROBLEM for status in expected)
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -66,7 +70,26 @@ def test_operations_have_names(document: dict[str, Any]) -> None:
         "get_model",
         "get_model_version",
         "list_models",
+        "validate",
+        "validate_with_model",
+        "validate_with_version",
     ]
+
+
+def test_validation_takes_what_encode_takes_and_answers_the_report(document: dict[str, Any]) -> None:
+    for path in ("/v1/{}", "/v1/models/{{model}}/{}", "/v1/models/{{model}}/versions/{{version}}/{}"):
+        encode, validate = (document["paths"][path.format(name)]["post"] for name in ("encode", "validate"))
+        for part in ("requestBody", "parameters"):
+            assert validate[part] == encode[part]
+        answered = validate["responses"]["200"]["content"]["application/json"]["schema"]
+        assert answered == {"$ref": "#/components/schemas/ValidateAnswer"}
+    schemas = document["components"]["schemas"]
+    for name, core in (("ValidateAnswer", ValidationReport), ("ColumnCoverage", Coverage)):
+        assert schemas[name]["required"] == [field.name for field in dataclasses.fields(core)]
+
+
+def test_the_file_in_docs_is_what_the_server_answers(document: dict[str, Any]) -> None:
+    assert json.loads((ROOT / "docs" / "openapi.json").read_text()) == document
 
 
 def test_the_document_is_built_the_same_twice() -> None:

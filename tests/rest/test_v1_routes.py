@@ -28,6 +28,7 @@ from .fake_engine import CARD, FakeEngine
 BODY = {"gene_counts": [[1, 2], [3, 4]], "cells": ["a", "b"]}
 CONTENT = json.dumps(BODY).encode()
 PATH = "/v1/encode"
+VALIDATE = "/v1/validate"
 ETAG = f'"{hashlib.sha256(orjson.dumps(json_codec.card_fields(CARD))).hexdigest()}"'
 
 PATIENCE_S = 20.0
@@ -94,6 +95,36 @@ async def test_encode(
     assert call.deadline_s is None
     timing = answer.headers["server-timing"]
     assert re.fullmatch(r"decode;dur=[\d.]+, queue;dur=[\d.]+, encode;dur=[\d.]+", timing)
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "version"),
+    [
+        ("/v1/validate", None, None),
+        ("/v1/models/pbmc/validate", "pbmc", None),
+        ("/v1/models/pb%20mc/versions/1/validate", "pb mc", "1"),
+    ],
+)
+async def test_validate(
+    client: httpx.AsyncClient, engine: FakeEngine, path: str, model: str | None, version: str | None
+) -> None:
+    answer = await post(client, path, gzip.compress(CONTENT), content_encoding="gzip")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "model": model or "pbmc",
+        "model_version": version or "2",
+        "n_cells": 2,
+        "genes": {"given": 5, "known": 3, "missing": 12, "extra": 2, "coverage": 0.2},
+        "proteins": {"given": 0, "known": 0, "missing": 4, "extra": 0, "coverage": 0.0},
+        "warnings": [{"code": "missing_genes", "detail": "12 genes are missing", "count": 12, "examples": ["CD8A"]}],
+    }
+    ((request, *asked),) = engine.requests
+    assert (request.n_cells, asked) == (2, [model, version])
+    (call,) = engine.calls
+    assert (call.transport, call.operation, call.outcome) == ("rest", "validate", "ok")
+    assert (call.request_id, call.n_bytes) == (answer.headers["x-request-id"], len(CONTENT))
+    assert re.fullmatch(r"decode;dur=\d+\.\d{3}", answer.headers["server-timing"])
 
 
 @pytest.mark.parametrize("given", ["a", "trace-1/2", "x" * 128])
@@ -191,10 +222,11 @@ async def test_large_answers_are_encoded_off_the_loop(
         ({"x_request_timeout_ms": "0.000001"}, ErrorKind.DEADLINE, 504),
     ],
 )
+@pytest.mark.parametrize("path", [PATH, VALIDATE])
 async def test_bad_headers(
-    client: httpx.AsyncClient, engine: FakeEngine, headers: dict[str, str], kind: ErrorKind, status: int
+    client: httpx.AsyncClient, engine: FakeEngine, path: str, headers: dict[str, str], kind: ErrorKind, status: int
 ) -> None:
-    assert_problem(await post(client, **headers), kind, status)
+    assert_problem(await post(client, path, **headers), kind, status)
     assert [call.outcome for call in engine.calls] == [kind.value]
 
 
@@ -220,10 +252,11 @@ async def test_a_deadline_runs_from_arrival(client: httpx.AsyncClient, engine: F
     assert call.deadline_s == call.started_s + 1.5
 
 
-async def test_a_bad_body_is_a_problem_with_its_field(client: httpx.AsyncClient) -> None:
-    body = assert_problem(await post(client, content=b'{"gene_counts":[[1],[2,3]]}'), ErrorKind.INVALID, 422)
+@pytest.mark.parametrize("path", [PATH, VALIDATE])
+async def test_a_bad_body_is_a_problem_with_its_field(client: httpx.AsyncClient, path: str) -> None:
+    body = assert_problem(await post(client, path, b'{"gene_counts":[[1],[2,3]]}'), ErrorKind.INVALID, 422)
     assert (body["field"], body["index"]) == ("gene_counts", 1)
-    assert_problem(await post(client, content=b""), ErrorKind.MALFORMED, 400)
+    assert_problem(await post(client, path, b""), ErrorKind.MALFORMED, 400)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -240,7 +273,7 @@ async def test_a_body_over_the_limit(client: httpx.AsyncClient, compressed: bool
 @pytest.mark.parametrize("error", [RuntimeError("secret"), ServiceError(ErrorKind.INTERNAL, "secret")])
 async def test_a_bug_tells_nothing(client: httpx.AsyncClient, engine: FakeEngine, error: Exception) -> None:
     engine.error = error
-    for answer in (await post(client), await client.get("/v1/models/pbmc")):
+    for answer in (await post(client), await post(client, VALIDATE), await client.get("/v1/models/pbmc")):
         assert_problem(answer, ErrorKind.INTERNAL, 500)
         assert "secret" not in answer.text
     engine.error = None
@@ -312,7 +345,10 @@ async def test_unknown_paths_are_problems(client: httpx.AsyncClient, path: str) 
     assert_problem(await client.get(path), ErrorKind.NOT_FOUND, 404)
 
 
-@pytest.mark.parametrize(("method", "path", "allow"), [("GET", PATH, "POST"), ("DELETE", "/v1/models/pbmc", "GET")])
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [("GET", PATH, "POST"), ("GET", VALIDATE, "POST"), ("DELETE", "/v1/models/pbmc", "GET")],
+)
 async def test_wrong_methods_are_problems(client: httpx.AsyncClient, method: str, path: str, allow: str) -> None:
     answer = await client.request(method, path)
     assert_problem(answer, ErrorKind.UNSUPPORTED, 405)
@@ -372,13 +408,13 @@ async def test_limits(client: httpx.AsyncClient) -> None:
 class Caller:
     """One caller at the ASGI level, that sends and hangs up when the test says so."""
 
-    def __init__(self, app: FastAPI, headers: dict[str, str] | None = None) -> None:
+    def __init__(self, app: FastAPI, headers: dict[str, str] | None = None, path: str = PATH) -> None:
         sent = {"content-type": "application/json"} | (headers or {})
         self._scope = {
             "type": "http",
             "method": "POST",
-            "path": PATH,
-            "raw_path": PATH.encode(),
+            "path": path,
+            "raw_path": path.encode(),
             "root_path": "",
             "query_string": b"",
             "headers": [(name.encode(), value.encode()) for name, value in sent.items()],
@@ -439,9 +475,12 @@ async def test_hang_up_while_parsing(
     assert len(engine.requests) == 1  # the good one
 
 
-async def test_hang_up_while_queued_or_computing(app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("path", [PATH, VALIDATE])
+async def test_hang_up_while_the_engine_works(
+    app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient, path: str
+) -> None:
     engine.gate.clear()
-    caller = Caller(app)
+    caller = Caller(app, path=path)
     caller.send(CONTENT)
     task = caller.start()
     await engine.entered.wait()

@@ -13,7 +13,7 @@ import pytest
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard
+from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, ValidationReport
 from service.core.recorder import Call, NullRecorder, recorded
 from service.rpc.server import build_server
 from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
@@ -36,8 +36,11 @@ class KeptCalls(NullRecorder):
             self.idle.set()
 
 
+REPORT = ValidationReport("pbmc", "1", 1, Coverage(3, 3, 0, 0, 1.0), Coverage(0, 0, 2, 0, 0.0), warnings=())
+
+
 class FakeEngine:
-    """Keeps what it is asked, waits at the gate where that is shut, and answers `answer` or raises it."""
+    """Keeps what it is asked, waits at the gate where that is shut, and answers `answer` (`report`) or raises it."""
 
     def __init__(self) -> None:
         self.limits = Limits(max_request_bytes=1 << 20)
@@ -46,6 +49,7 @@ class FakeEngine:
         self.timeouts: list[float | None] = []
         self.asked: list[tuple[EncodeRequest, str | None, str | None]] = []
         self.answer: EncodeReply | Exception = EncodeReply(model="pbmc", model_version="1", n_cells=1)
+        self.report: ValidationReport | Exception = REPORT
         self.known: list[ModelCard] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -61,6 +65,20 @@ class FakeEngine:
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
     ) -> EncodeReply:
+        await self._keep(request, model, version)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def validate(
+        self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> ValidationReport:
+        await self._keep(request, model, version)
+        if isinstance(self.report, Exception):
+            raise self.report
+        return self.report
+
+    async def _keep(self, request: EncodeRequest, model: str | None, version: str | None) -> None:
         self.asked.append((request, model, version))
         self.entered.set()
         try:
@@ -68,9 +86,6 @@ class FakeEngine:
         except asyncio.CancelledError:
             self.cancelled.set()
             raise
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
 
     def cards(self) -> list[ModelCard]:
         return self.known

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import EncodeReply, ModelCard
+from service.core.messages import Coverage, EncodeReply, ModelCard, Notice, ValidationReport
 from service.rpc import encoder_servicer
 from service.rpc.encoder_servicer import SERVICE_NAME
 from service.rpc.errors import STATUS_CODES
@@ -69,9 +69,62 @@ async def test_encode_walks_to_the_engine_and_back(engine, stub):
     assert (call.transport, call.operation, call.outcome) == ("grpc", "encode", "ok")
 
 
+async def test_validate_walks_to_the_engine_and_back(engine, stub):
+    engine.report = ValidationReport(
+        "pbmc",
+        "2",
+        1,
+        genes=Coverage(given=3, known=2, missing=6, extra=1, coverage=0.25),
+        proteins=Coverage(given=0, known=0, missing=4, extra=0, coverage=0.0),
+        warnings=(Notice("missing_genes", "6 genes are missing", 6, ("A", "B")),),
+    )
+
+    call = stub.Validate(pb.EncodeRequest(gene_counts=COUNTS, model="pbmc", model_version="2", seed=7))
+
+    assert await call == pb.ValidateResponse(
+        model="pbmc",
+        model_version="2",
+        n_cells=1,
+        genes=pb.Coverage(given=3, known=2, missing=6, extra=1, coverage=0.25),
+        proteins=pb.Coverage(missing=4),
+        warnings=[pb.Warning(code="missing_genes", detail="6 genes are missing", count=6, examples=["A", "B"])],
+    )
+    assert re.fullmatch(r"decode;dur=\d+\.\d{3}", (await call.trailing_metadata())["server-timing"])
+    ((request, *asked),) = engine.asked
+    assert (request.gene_counts.values.tolist(), request.seed, asked) == ([[2, 0, 5]], 7, ["pbmc", "2"])
+    (recorded,) = engine.calls.finished
+    assert (recorded.transport, recorded.operation, recorded.outcome) == ("grpc", "validate", "ok")
+
+
+async def test_what_validation_refuses_reaches_the_caller(engine, stub, channel):
+    engine.report = ServiceError(ErrorKind.INVALID, "batch is unknown", field="batch", index=4)
+
+    error = await failure(stub.Validate(REQUEST))
+    malformed = await failure(channel.unary_unary(f"/{SERVICE_NAME}/Validate")(b"\xff"))
+
+    assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "batch is unknown")
+    assert dict(details_of(error)["ErrorInfo"].metadata) == {"field": "batch", "index": "4"}
+    assert details_of(malformed)["ErrorInfo"].reason == "malformed"
+    assert [call.outcome for call in engine.calls.finished] == ["invalid", "malformed"]
+
+
+async def test_a_caller_that_leaves_cancels_its_validation(engine, stub):
+    engine.gate.clear()
+    call = stub.Validate(REQUEST)
+    await engine.entered.wait()
+
+    call.cancel()
+
+    await engine.cancelled.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await assert_still_right(engine, stub)
+
+
+@pytest.mark.parametrize("method", ["Encode", "Validate"])
 @pytest.mark.parametrize("request_", [REQUEST, LARGE], ids=["small", "large"])
-async def test_the_bytes_of_a_message_are_on_the_call(engine, stub, request_):
-    await stub.Encode(request_)
+async def test_the_bytes_of_a_message_are_on_the_call(engine, stub, request_, method):
+    await getattr(stub, method)(request_)
 
     assert engine.calls.finished[0].n_bytes == request_.ByteSize()
 

@@ -170,6 +170,30 @@ def test_what_cannot_be_decoded_is_refused_by_name(fields, field, index):
     assert (error.field, error.index) == (field, index)
 
 
+@pytest.mark.parametrize("key", ["a\r\nb", "a\0b", "a\x1b[2J", "a\u202eb", "n" * 10_000])
+def test_keys_are_shown_on_one_line_short_and_escaped(key):
+    for fields in (
+        {"categorical_covariates": {key: pb.Labels(categories=[pb.Label()])}},
+        {"categorical_covariates": {key: pb.Labels(codes=tensor([0]))}},
+        {"continuous_covariates": {key: tensor([[1]])}},
+    ):
+        error = refusal(**fields)
+        (path,) = fields
+        assert error.kind is ErrorKind.MALFORMED
+        assert error.field is not None
+        assert error.field.startswith(f"{path}.{repr(key)[:57]}")
+        assert error.detail.startswith(error.field)
+        assert error.detail.isprintable()
+        assert len(error.detail) < 200
+
+
+@pytest.mark.parametrize("key", ["donör", "don'or", "a b", "a.b", "供体", ""])
+def test_keys_that_can_be_read_stay_as_they_are(key):
+    error = refusal(continuous_covariates={key: tensor([[1]])})
+
+    assert error.field == f"continuous_covariates.{key}"
+
+
 def test_no_counts_are_invalid():
     error = refusal(gene_counts=None)
 

@@ -211,6 +211,36 @@ class EncodeResponse(_message.Message):
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     def __init__(self, model: _Optional[str] = ..., model_version: _Optional[str] = ..., n_cells: _Optional[int] = ..., cells: _Optional[_Iterable[str]] = ..., qz: _Optional[_Union[NormalParams, _Mapping]] = ..., ql: _Optional[_Union[NormalParams, _Mapping]] = ..., z: _Optional[_Union[Tensor, _Mapping]] = ..., library: _Optional[_Union[LibrarySize, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
 
+class Coverage(_message.Message):
+    __slots__ = ("given", "known", "missing", "extra", "coverage")
+    GIVEN_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    given: int
+    known: int
+    missing: int
+    extra: int
+    coverage: float
+    def __init__(self, given: _Optional[int] = ..., known: _Optional[int] = ..., missing: _Optional[int] = ..., extra: _Optional[int] = ..., coverage: _Optional[float] = ...) -> None: ...
+
+class ValidateResponse(_message.Message):
+    __slots__ = ("model", "model_version", "n_cells", "genes", "proteins", "warnings")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    N_CELLS_FIELD_NUMBER: _ClassVar[int]
+    GENES_FIELD_NUMBER: _ClassVar[int]
+    PROTEINS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    model_version: str
+    n_cells: int
+    genes: Coverage
+    proteins: Coverage
+    warnings: _containers.RepeatedCompositeFieldContainer[Warning]
+    def __init__(self, model: _Optional[str] = ..., model_version: _Optional[str] = ..., n_cells: _Optional[int] = ..., genes: _Optional[_Union[Coverage, _Mapping]] = ..., proteins: _Optional[_Union[Coverage, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ...) -> None: ...
+
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "model_version")
     MODEL_FIELD_NUMBER: _ClassVar[int]

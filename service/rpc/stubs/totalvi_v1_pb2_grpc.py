@@ -32,7 +32,7 @@ class EncoderServiceStub:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
     metadata: `field`, `index` of the first offender and further counts, as decimal text
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
-    `categorical_covariates.donor`
+    `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
@@ -51,6 +51,11 @@ class EncoderServiceStub:
                 '/totalvi.v1.EncoderService/Encode',
                 request_serializer=totalvi__v1__pb2.EncodeRequest.SerializeToString,
                 response_deserializer=totalvi__v1__pb2.EncodeResponse.FromString,
+                _registered_method=True)
+        self.Validate = channel.unary_unary(
+                '/totalvi.v1.EncoderService/Validate',
+                request_serializer=totalvi__v1__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=totalvi__v1__pb2.ValidateResponse.FromString,
                 _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/totalvi.v1.EncoderService/GetModel',
@@ -71,7 +76,7 @@ class EncoderServiceServicer:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
     metadata: `field`, `index` of the first offender and further counts, as decimal text
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
-    `categorical_covariates.donor`
+    `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
@@ -90,6 +95,15 @@ class EncoderServiceServicer:
         UNAVAILABLE         starting, draining, or the model is not ready: retry later (unavailable)
         DEADLINE_EXCEEDED   the call's deadline passed, its cells were not computed (deadline)
         INTERNAL            a fault of the server, its log has it under the request id (internal)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Validate(self, request, context):
+        """Checks cells as Encode would, without computing anything: how their columns meet the model's, and the warnings that
+        Encode would give. What Encode refuses before it computes ends here with the same error; the queue is not asked, so
+        that a full one (overloaded) is no matter, and a posterior that is not finite only Encode can find.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +131,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     request_deserializer=totalvi__v1__pb2.EncodeRequest.FromString,
                     response_serializer=totalvi__v1__pb2.EncodeResponse.SerializeToString,
             ),
+            'Validate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Validate,
+                    request_deserializer=totalvi__v1__pb2.EncodeRequest.FromString,
+                    response_serializer=totalvi__v1__pb2.ValidateResponse.SerializeToString,
+            ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
                     request_deserializer=totalvi__v1__pb2.GetModelRequest.FromString,
@@ -142,7 +161,7 @@ class EncoderService:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
     metadata: `field`, `index` of the first offender and further counts, as decimal text
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
-    `categorical_covariates.donor`
+    `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
@@ -168,6 +187,33 @@ class EncoderService:
             '/totalvi.v1.EncoderService/Encode',
             totalvi__v1__pb2.EncodeRequest.SerializeToString,
             totalvi__v1__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Validate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/totalvi.v1.EncoderService/Validate',
+            totalvi__v1__pb2.EncodeRequest.SerializeToString,
+            totalvi__v1__pb2.ValidateResponse.FromString,
             options,
             channel_credentials,
             insecure,
