@@ -153,7 +153,15 @@ class _Machine:
         del self.stack[len(self.stack) - count :]
         return items
 
+    def named(self, module: str, name: str) -> Global:
+        """A class or function by its name; told of unless it is one that every save names."""
+        found = Global(module, name)
+        if _canonical(found) not in _BUILDERS and _canonical(found) not in _NAMED_ONLY and not _is_storage(found):
+            self.foreign.add(str(found))
+        return found
+
     def opaque(self, source: object) -> Opaque:
+        """What calling `source` would have made."""
         name = source.name if isinstance(source, Opaque) else str(source)
         self.foreign.add(name)
         return Opaque(name)
@@ -181,7 +189,7 @@ class _Machine:
         self.stack.append(self.call(function, tuple(arguments)))
 
     def op_inst(self, argument: str) -> None:
-        self.stack.append(self.call(_global(argument), tuple(self.pop_mark())))
+        self.stack.append(self.call(self.named(*_module_and_name(argument)), tuple(self.pop_mark())))
 
     def op_build(self, _: Any) -> None:
         target, state = self.pop_many(2)
@@ -223,7 +231,7 @@ class _Machine:
 
     def op_stack_global(self, _: Any) -> None:
         module, name = self.pop_many(2)
-        self.stack.append(Global(str(module), str(name)))
+        self.stack.append(self.named(str(module), str(name)))
 
     def op_stop(self, _: Any) -> None:
         (self.result,) = self.pop_many(1)
@@ -251,7 +259,7 @@ class _Machine:
         "DICT": op_dict,
         "SETITEM": op_setitem,
         "SETITEMS": op_setitems,
-        "GLOBAL": lambda self, argument: self.stack.append(_global(argument)),
+        "GLOBAL": lambda self, argument: self.stack.append(self.named(*_module_and_name(argument))),
         "STACK_GLOBAL": op_stack_global,
         "EXT1": lambda self, code: self.stack.append(self.opaque(f"copyreg extension {code}")),
         "EXT2": lambda self, code: self.stack.append(self.opaque(f"copyreg extension {code}")),
@@ -302,14 +310,20 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": list,
 }
 _SIZED = (str, bytes, bytearray, list, tuple, dict)
+# Classes that arrays and dtypes name beside their builders; they are not called.
+_NAMED_ONLY = {("numpy", "ndarray"), ("numpy.matrixlib.defmatrix", "matrix"), ("builtins", "object")}
 _PUT = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _GET = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _IGNORE = frozenset({"PROTO", "FRAME"})
 
 
-def _global(argument: str) -> Global:
+def _module_and_name(argument: str) -> tuple[str, str]:
     module, _, name = argument.partition(" ")
-    return Global(module, name)
+    return module, name
+
+
+def _is_storage(named: Global) -> bool:
+    return named.module == "torch" and named.name.endswith("Storage")
 
 
 def _canonical(function: Global) -> tuple[str, str]:

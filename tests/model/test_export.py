@@ -13,6 +13,7 @@ from model.device_encoder import DeviceEncoder
 from model.errors import ModelFileError
 from model.export import export_save
 from model.inspection import inspect_path
+from tests.model.test_inert_pickle import hostile
 from tests.saves import SHARED_SAVES, SaveRecipe, write_save
 
 FULL = SaveRecipe(
@@ -250,3 +251,20 @@ def test_a_save_is_not_an_artifact_by_its_name(tmp_path: Path) -> None:
     assert inspect_path(folder / "model.pt")["kind"] == "save"
     with pytest.raises(ModelFileError, match="does not exist"):
         inspect_path(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", hostile(Path("x")))
+def test_a_save_with_a_payload_is_exported_without_running_it(name: str, tmp_path: Path) -> None:
+    """`hostile` of the real saves, in all the ways a pickle can call something."""
+    flag = tmp_path / "executed"
+    save = FULL.write(tmp_path / "save") / "model.pt"
+    with zipfile.ZipFile(save) as source:
+        records = {record: source.read(record) for record in source.namelist()}
+    with zipfile.ZipFile(save, "w") as sink:
+        for record, content in records.items():
+            # The payload is built, thrown away (POP), and followed by the save itself.
+            payload = hostile(flag)[name][:-1] + b"0" if record.endswith("/data.pkl") else b""
+            sink.writestr(record, payload + content)
+    report = export_save(tmp_path / "save", name="m", version=1, into=tmp_path / "models")
+    assert not flag.exists()
+    assert report.saved.foreign != ("tests.saves.Foreign",), "what was left inert is told"
