@@ -138,7 +138,7 @@ class _HttpServer(uvicorn.Server):
 
     async def stop(self) -> None:
         """Accept no more, and wait until every call is answered."""
-        self._close_listeners()
+        await self._close_listeners_gently()
         # uvicorn would hang up at once on a connection that has yet to send its first call.
         await asyncio.sleep(FIRST_CALL_S)
         self.should_exit = True
@@ -152,6 +152,27 @@ class _HttpServer(uvicorn.Server):
             connection.transport.close()
         self._close_listeners()
         self._socket.close()
+
+    async def _close_listeners_gently(self) -> None:
+        """Close the listeners, but serve what the kernel has taken and the loop has not: its callers would be reset."""
+        if self._socket.fileno() < 0:  # it ended by itself
+            return
+        accepted = []
+        with self._socket.dup() as listener:
+            listener.setblocking(False)
+            self._close_listeners()
+            with contextlib.suppress(OSError):  # nothing left, or the peer has gone
+                while True:
+                    accepted.append(listener.accept()[0])
+        loop, config = asyncio.get_running_loop(), self.config
+        for connection in accepted:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(
+                lambda: config.http_protocol_class(  # type: ignore[call-arg]
+                    config=config, server_state=self.server_state, app_state=self.lifespan.state
+                ),
+                connection,
+            )
 
     def _close_listeners(self) -> None:
         for listener in getattr(self, "servers", ()):  # none before its task has begun
