@@ -15,11 +15,12 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
+from model.sampling import LOG_LIBRARY_MAX
+
 Draw: TypeAlias = dict[str, torch.Tensor]
 
 BATCH_NORM_EPS = 1e-3
 VARIANCE_FLOOR = 1e-4
-LOG_LIBRARY_MAX = 15.0
 
 
 class FCLayers(nn.Module):

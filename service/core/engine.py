@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable
 
 from model.contract import LatentParams
 from service.core.batcher import Batcher
@@ -53,7 +53,7 @@ class Engine:
 
     def call(
         self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
-    ) -> AbstractContextManager[Call]:
+    ) -> contextlib.AbstractContextManager[Call]:
         """Open a call; on leaving the context it is recorded, however it ended.
 
         Args:
@@ -84,23 +84,6 @@ class Engine:
         params = await self._posterior(prepared, loaded, call)
         with call.phase("encode"):
             return await self._compose(prepared, params, loaded, call)
-
-    async def _compose(
-        self, prepared: PreparedRequest, params: LatentParams, loaded: LoadedModel, call: Call
-    ) -> EncodeReply:
-        """Build the answer; work in a thread cannot be interrupted, so it asks whether it is still wanted."""
-        abandoned = threading.Event()
-        heavy = _reply_bytes(prepared, loaded) > HEAVY_BYTES
-        try:
-            async with self._until(call):
-                return await off_loop_if(heavy, compose_reply, prepared, params, loaded, abandoned.is_set)
-        except TimeoutError:
-            raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
-        finally:
-            abandoned.set()
-
-    def _until(self, call: Call) -> asyncio.Timeout:
-        return asyncio.timeout(None if call.deadline_s is None else call.deadline_s - self._clock())
 
     async def validate(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -157,16 +140,36 @@ class Engine:
             return LatentParams.empty(loaded.spec.n_latent)
         ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
         try:
-            async with self._until(call):
+            async with self._within_deadline(call):
                 parts = await ticket.future
-        except TimeoutError:
-            raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
         finally:
             # After a normal end this does nothing.
             ticket.cancel()
             call.phase_s["queue"] = ticket.queue_s
             call.phase_s["compute"] = ticket.compute_s
         return LatentParams.concatenate(parts)
+
+    async def _compose(
+        self, prepared: PreparedRequest, params: LatentParams, loaded: LoadedModel, call: Call
+    ) -> EncodeReply:
+        """Build the answer; work in a thread cannot be interrupted, so it asks whether it is still wanted."""
+        abandoned = threading.Event()
+        heavy = _reply_bytes(prepared, loaded) > HEAVY_BYTES
+        try:
+            async with self._within_deadline(call):
+                return await off_loop_if(heavy, compose_reply, prepared, params, loaded, abandoned.is_set)
+        finally:
+            abandoned.set()
+
+    @contextlib.asynccontextmanager
+    async def _within_deadline(self, call: Call) -> AsyncIterator[None]:
+        """Interrupt what is awaited inside once the caller's time is up."""
+        remaining = None if call.deadline_s is None else call.deadline_s - self._clock()
+        try:
+            async with asyncio.timeout(remaining):
+                yield
+        except TimeoutError:
+            raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
 
 
 def _reply_bytes(prepared: PreparedRequest, loaded: LoadedModel) -> int:
