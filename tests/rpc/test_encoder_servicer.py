@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import pytest
 from google.rpc import error_details_pb2
+from grpc._cython import cygrpc
 from grpc_status import rpc_status
 
 from service.core.errors import ErrorKind, ServiceError
@@ -323,6 +324,20 @@ async def test_a_caller_that_leaves_while_its_answer_is_encoded(engine, stub, mo
         await call
     await assert_still_right(engine, stub)
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_a_status_that_crosses_its_callers_leaving_is_no_fault(engine, stub, caplog, monkeypatch):
+    async def crossed(context, error, *_, **__):
+        # What grpc raises in `abort` where the caller's cancel is in its core already and not yet in Python.
+        raise cygrpc.ExecuteBatchError("execute_batch", ())
+
+    monkeypatch.setattr("service.rpc.call.abort", crossed)
+    engine.answer = ServiceError(ErrorKind.DEADLINE, "the deadline passed before the answer was ready")
+    await failure(stub.Encode(REQUEST, timeout=0.2))
+    monkeypatch.undo()
+    await assert_still_right(engine, stub)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_k_of_n_callers_leave_and_the_others_are_answered(engine, stub):
