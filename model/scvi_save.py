@@ -211,7 +211,8 @@ class _SaveReader:
             absent = tuple(name for name, is_measured in zip(proteins, row, strict=True) if not is_measured)
             if absent:
                 missing[str(groups[position])] = absent
-        return missing
+        # scvi-tools empties the proteins of a minified MuData and reads the mask off them again: it then says nothing.
+        return missing if len(missing) < len(mask) or any(len(row) < len(proteins) for row in missing.values()) else {}
 
     def library_encoder_trained(self) -> bool:
         """Only a model with a latent library size trains its l branch; otherwise it is its random initialisation."""

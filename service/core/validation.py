@@ -7,7 +7,7 @@ plausible latents (see docs/fidelity.md), so each entry is looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,11 @@ def check_options(request: EncodeRequest) -> None:
         invalid("first_cell is not in 0 to 2^63 - 1", field="first_cell")
     if not 0.0 <= request.min_gene_coverage <= 1.0:
         invalid("min_gene_coverage is not in 0 to 1", field="min_gene_coverage")
+    for field in ("gene_counts", "protein_counts"):
+        counts = getattr(request, field)
+        # Said before anything is compared with a number of cells that it has not got.
+        if isinstance(counts, CsrCounts) and counts.indptr.size == 0:
+            _does_not_begin(field)
     if request.cells is not None and len(request.cells) != request.n_cells:
         invalid(f"cells has {len(request.cells)} names for {request.n_cells} cells", field="cells")
     if request.protein_counts is not None and request.protein_counts.n_cells != request.n_cells:
@@ -236,6 +241,10 @@ def _dense_values(counts: DenseCounts, columns: ColumnMap, field: str) -> npt.ND
     return values
 
 
+def _does_not_begin(field: str) -> NoReturn:
+    invalid(f"{field}.indptr does not begin with 0", field=f"{field}.indptr", index=0)
+
+
 def _sparse_entries(
     counts: CsrCounts, columns: ColumnMap, field: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], npt.NDArray[Any]]:
@@ -246,7 +255,7 @@ def _sparse_entries(
         if part != "data" and array.dtype.kind not in "iu":
             invalid(f"{field}.{part} holds numbers that are not integers", field=f"{field}.{part}")
     if indptr.size == 0 or indptr[0] != 0:
-        invalid(f"{field}.indptr does not begin with 0", field=f"{field}.indptr", index=0)
+        _does_not_begin(field)
     # Compared, not subtracted: a difference of hostile numbers can wrap around to a plausible one.
     falls = indptr[1:] < indptr[:-1]
     if falls.any():

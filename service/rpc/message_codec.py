@@ -211,7 +211,7 @@ def _decode_outputs(outputs: Iterable[int]) -> frozenset[Output] | None:
     for index, output in enumerate(outputs):
         if output not in _OUTPUTS:
             names = ", ".join(pb.Output.Name(known) for known in _OUTPUTS)
-            malformed(f"outputs: each must be one of {names}", field="outputs", index=index)
+            invalid(f"outputs: each must be one of {names}", field="outputs", index=index)
     return frozenset(_OUTPUTS[output] for output in outputs) or None
 
 

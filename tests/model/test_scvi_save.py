@@ -170,6 +170,14 @@ def test_missing_proteins_are_listed_by_batch(kind: Any, tmp_path: Path) -> None
     assert missing == {"b1": ("p1", "p4")}
 
 
+def test_a_mask_without_any_protein_says_nothing(tmp_path: Path) -> None:
+    """As scvi-tools leaves it where it minified a MuData."""
+    content = SaveRecipe().build()
+    registry = content["attr_dict"]["registry_"]["field_registries"]["proteins"]["state_registry"]
+    registry["protein_batch_mask"] = {"0": np.zeros(5, bool), "1": np.zeros(5, bool)}
+    assert read_save(write_save(tmp_path, content)).spec.proteins_missing_per_batch == {}
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_any_float_type_are_read(dtype: torch.dtype, tmp_path: Path) -> None:
     content = SaveRecipe().build()
