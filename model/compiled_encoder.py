@@ -2,11 +2,13 @@
 
 The same function as `EncoderTOTALVI.posterior` on the transformed input, arranged for speed (DESIGN, decisions 1 to 3):
 
-- gene columns of both branches' first layers stand in one table, read by an embedding bag over the non-zero counts;
+- gene columns of a branch's first layer stand in tables, read by embedding bags over the non-zero counts;
 - batch norm is folded into the linear layer before it, in float64;
-- one-hot categories are rows of a table, added;
+- a category is a row of a table, and there a cell's sum begins;
 - the input transform is inside, so that callers pass raw counts;
-- rows are padded to a multiple of 16, so that a cell's bits do not depend on how many cells came with it.
+- rows are padded to a multiple of 16, so that a cell's bits do not depend on how many cells came with it;
+- a cell's genes are summed in runs of 128, so that a thousand of them lose no more than in a dense product;
+- the branch of the library size is left out where nobody asked for it.
 
 No noise is drawn here.
 """
@@ -22,38 +24,118 @@ from model.encoder_totalvi import VARIANCE_FLOOR, EncoderTOTALVI, FCLayers
 ROW_MULTIPLE = 16
 """A float32 product takes another kernel for fewer rows than this; see docs/decisions/0002-the-same-bits.md."""
 
-BLOCK_COLUMNS = 128
-"""Width of one block of the gene table: 128 float32 columns measured a quarter faster than one block of 512."""
+BLOCK_COLUMNS = 64
+"""Widest block of a gene table: of 4,000 genes it takes a megabyte, which a core's second cache holds."""
+
+RUN_ENTRIES = 128
+"""So many counts of a cell are summed one after another, then the sums are: float32 loses with every term."""
 
 LAYER_NORM_EPS = 1e-5
 
 
-class HiddenLayer(nn.Module):
-    """relu(normalise(x W + b + rows of the category table))."""
+class Layer(nn.Module):
+    """relu(normalise(x W + row of the category table)); the rows hold the bias.
+
+    TorchScript reads numbers from the module only, not from this file's globals. They are attributes and not `Final`,
+    because torch writes those in the order of a hash set, and the same save should give the same bytes.
+    """
 
     layer_norm: bool
     eps: float
     weight: torch.Tensor
-    bias: torch.Tensor
     category_table: torch.Tensor
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor, category_table: torch.Tensor, layer_norm: bool
+        self, weight: torch.Tensor, bias: torch.Tensor, cards: list[int], *, width: int, layer_norm: bool
     ) -> None:
+        """Lay out a folded layer.
+
+        Args:
+            weight: float64 [n_hidden, inputs], the categories' columns last.
+            bias: float64 [n_hidden].
+            cards: number of categories of each field.
+            width: columns to fill up to with zeros; at least n_hidden.
+            layer_norm: whether each cell is normalised.
+        """
         super().__init__()
-        self.register_buffer("weight", weight.contiguous())
-        self.register_buffer("bias", bias.contiguous())
-        self.register_buffer("category_table", category_table.contiguous())
+        self.n_hidden = weight.shape[0]
+        weight = nn.functional.pad(weight.T, [0, width - self.n_hidden])
+        bias = nn.functional.pad(bias, [0, width - self.n_hidden])[None]
+        first_category = weight.shape[0] - sum(cards)
+        table = weight[first_category:]
+        # Of a cell's rows the first field's holds the bias; without any field there is one row for all.
+        table = torch.cat([table[: cards[0]] + bias, table[cards[0] :]]) if cards else bias
+        self.register_buffer("weight", weight[:first_category].float().contiguous())
+        self.register_buffer("category_table", table.float().contiguous())
         self.layer_norm, self.eps = layer_norm, LAYER_NORM_EPS
 
     def forward(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """x: float [n, in]; rows: integer [n, fields], rows of the category table. Returns float [n, out]."""
-        h = torch.nn.functional.linear(x, self.weight, self.bias)
-        for field in range(rows.shape[1]):
-            h = h + self.category_table.index_select(0, rows[:, field])
+        return self.activated(self.affine(x, rows))
+
+    def affine(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """The linear part, float [n, width]."""
+        h = self.category_table.index_select(0, rows[:, 0])
+        for field in range(1, rows.shape[1]):
+            h.add_(self.category_table.index_select(0, rows[:, field]))
+        return h.addmm_(x, self.weight)
+
+    def activated(self, h: torch.Tensor) -> torch.Tensor:
+        """Normalised and cut off at 0; `h` itself is changed."""
+        h = h[:, : self.n_hidden]
         if self.layer_norm:
-            h = torch.nn.functional.layer_norm(h, [h.shape[1]], eps=self.eps)
-        return torch.relu(h)
+            h = torch.nn.functional.layer_norm(h, [self.n_hidden], eps=self.eps)
+        return h.relu_()
+
+
+class GeneLayer(nn.Module):
+    """The first layer of a branch: as `Layer`, with the genes' part added from sparse counts."""
+
+    gene_blocks: torch.Tensor
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor, cards: list[int], *, n_genes: int, layer_norm: bool
+    ) -> None:
+        super().__init__()
+        blocks = column_blocks(weight[:, :n_genes].T)
+        width = blocks.shape[0] * blocks.shape[2]
+        self.register_buffer("gene_blocks", blocks.float())
+        self.dense = Layer(weight[:, n_genes:], bias, cards, width=width, layer_norm=layer_norm)
+
+    def forward(
+        self,
+        indices: torch.Tensor,
+        counts: torch.Tensor,
+        run_starts: torch.Tensor,
+        cell_starts: torch.Tensor,
+        x: torch.Tensor,
+        rows: torch.Tensor,
+    ) -> torch.Tensor:
+        """Add up a cell's rows of the gene table, each times its count.
+
+        Args:
+            indices: int32 [entries], gene columns.
+            counts: float32 [entries], transformed counts.
+            run_starts: int32 [runs + 1], where each run of entries begins.
+            cell_starts: int32 [n + 1], where each cell's runs begin.
+            x: float [n, dense inputs].
+            rows: integer [n, fields], rows of the category table.
+
+        Returns:
+            float [n, n_hidden].
+        """
+        h = self.dense.affine(x, rows)
+        runs = torch.arange(run_starts.shape[0] - 1, dtype=torch.int32, device=h.device)
+        width = self.gene_blocks.shape[2]
+        for block in range(self.gene_blocks.shape[0]):
+            sums, _, _, _ = torch.embedding_bag(
+                self.gene_blocks[block], indices, run_starts, False, 0, False, counts, include_last_offset=True
+            )
+            sums, _, _, _ = torch.embedding_bag(
+                sums, runs, cell_starts, False, 0, False, None, include_last_offset=True
+            )
+            h.narrow(1, block * width, width).add_(sums)
+        return self.dense.activated(h)
 
 
 class CompiledEncoder(nn.Module):
@@ -62,19 +144,12 @@ class CompiledEncoder(nn.Module):
     n_genes: int
     n_proteins: int
     n_latent: int
-    n_hidden: int
+    n_categories: int
     scaled: bool
     log_variational: bool
-    layer_norm: bool
-    # TorchScript reads numbers from the module only, not from this file's globals. They are attributes and not `Final`,
-    # because torch writes those in the order of a hash set, and the same save should give the same bytes.
     row_multiple: int
+    run_entries: int
     variance_floor: float
-    eps: float
-    gene_blocks: torch.Tensor
-    dense_weight: torch.Tensor
-    bias: torch.Tensor
-    category_table: torch.Tensor
     first_rows: torch.Tensor
     z_weight: torch.Tensor
     z_bias: torch.Tensor
@@ -84,33 +159,21 @@ class CompiledEncoder(nn.Module):
     def __init__(self, encoder: EncoderTOTALVI, n_genes: int, n_proteins: int, scaled: bool, log: bool) -> None:
         super().__init__()
         z_layers, l_layers = folded_layers(encoder.encoder), folded_layers(encoder.l_gene_encoder)
-        n_categories = sum(encoder.encoder.n_cat_list)
-        weight = torch.cat([z_layers[0][0], l_layers[0][0]])
-        first_category = weight.shape[1] - n_categories
-
-        self.n_genes, self.n_proteins = n_genes, n_proteins
-        self.n_latent = encoder.z_mean_encoder.out_features
-        self.n_hidden = z_layers[0][0].shape[0]
-        self.scaled, self.log_variational = scaled, log
-        self.layer_norm = has_layer_norm(encoder.encoder)
-        self.row_multiple, self.variance_floor, self.eps = ROW_MULTIPLE, VARIANCE_FLOOR, LAYER_NORM_EPS
-        self.register_buffer("gene_blocks", column_blocks(weight[:, :n_genes].T).float())
-        self.register_buffer("dense_weight", weight[:, n_genes:first_category].float().contiguous())
-        self.register_buffer("bias", torch.cat([z_layers[0][1], l_layers[0][1]]).float())
-        self.register_buffer("category_table", weight[:, first_category:].T.float().contiguous())
         cards = [n_cat for n_cat in encoder.encoder.n_cat_list if n_cat > 1]
+        layer_norm = has_layer_norm(encoder.encoder)
+
+        self.n_genes, self.n_proteins, self.n_categories = n_genes, n_proteins, sum(cards)
+        self.n_latent = encoder.z_mean_encoder.out_features
+        self.scaled, self.log_variational = scaled, log
+        self.row_multiple, self.run_entries, self.variance_floor = ROW_MULTIPLE, RUN_ENTRIES, VARIANCE_FLOOR
         self.register_buffer("first_rows", torch.tensor([sum(cards[:i]) for i in range(len(cards))], dtype=torch.int32))
-        self.layers = nn.ModuleList(
-            HiddenLayer(
-                w[:, : w.shape[1] - n_categories].float(),
-                b.float(),
-                w[:, w.shape[1] - n_categories :].T.float(),
-                self.layer_norm,
-            )
-            for w, b in z_layers[1:]
+        self.z_first = GeneLayer(*z_layers[0], cards, n_genes=n_genes, layer_norm=layer_norm)
+        self.z_others = nn.ModuleList(
+            Layer(weight, bias, cards, width=weight.shape[0], layer_norm=layer_norm) for weight, bias in z_layers[1:]
         )
         self.register_buffer("z_weight", stacked_weight(encoder.z_mean_encoder, encoder.z_var_encoder))
         self.register_buffer("z_bias", stacked_bias(encoder.z_mean_encoder, encoder.z_var_encoder))
+        self.l_first = GeneLayer(*l_layers[0], cards, n_genes=n_genes, layer_norm=layer_norm)
         self.register_buffer("l_weight", stacked_weight(encoder.l_gene_mean_encoder, encoder.l_gene_var_encoder))
         self.register_buffer("l_bias", stacked_bias(encoder.l_gene_mean_encoder, encoder.l_gene_var_encoder))
 
@@ -122,6 +185,7 @@ class CompiledEncoder(nn.Module):
         proteins: torch.Tensor,
         continuous: torch.Tensor,
         codes: torch.Tensor,
+        library: bool,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Encode cells.
 
@@ -132,12 +196,14 @@ class CompiledEncoder(nn.Module):
             proteins: float32 [n, n_proteins], raw counts.
             continuous: float32 [n, continuous inputs].
             codes: int32 [n, categorical inputs].
+            library: whether q(l) is asked for; the bits of q(z) do not depend on it.
 
         Returns:
-            Mean and variance of q(z), float32 [n, n_latent]; mean and variance of q(l), float32 [n].
+            Mean and variance of q(z), float32 [n, n_latent]; mean and variance of q(l), float32 [n], NaN where they
+            are not asked for.
         """
         n_cells = indptr.shape[0] - 1
-        padding = -n_cells % self.row_multiple
+        padding = -n_cells % self.row_multiple if n_cells > 0 else self.row_multiple
         if padding > 0:
             indptr = torch.cat([indptr, indptr[-1:].expand(padding)])
             proteins = torch.nn.functional.pad(proteins, [0, 0, 0, padding])
@@ -154,33 +220,45 @@ class CompiledEncoder(nn.Module):
             counts = torch.log1p(counts)
             proteins = torch.log1p(proteins)
 
-        blocks: list[torch.Tensor] = []
-        for block in range(self.gene_blocks.shape[0]):
-            bag, _, _, _ = torch.embedding_bag(
-                self.gene_blocks[block], indices, indptr, False, 0, False, counts, include_last_offset=True
-            )
-            blocks.append(bag)
-        h = torch.cat(blocks, 1)[:, : 2 * self.n_hidden]
-        h = h + torch.nn.functional.linear(torch.cat([proteins, continuous], 1), self.dense_weight, self.bias)
-        rows = codes + self.first_rows
-        for field in range(rows.shape[1]):
-            h = h + self.category_table.index_select(0, rows[:, field])
+        run_starts, cell_starts = self.runs(indptr, counts.shape[0])
+        x = torch.cat([proteins, continuous], 1)
+        rows = codes + self.first_rows if codes.shape[1] > 0 else codes.new_zeros([codes.shape[0], 1])
 
-        z, library = h[:, : self.n_hidden], h[:, self.n_hidden :]
-        if self.layer_norm:
-            z = torch.nn.functional.layer_norm(z, [self.n_hidden], eps=self.eps)
-            library = torch.nn.functional.layer_norm(library, [self.n_hidden], eps=self.eps)
-        z, library = torch.relu(z), torch.relu(library)
-        for layer in self.layers:
+        z = self.z_first(indices, counts, run_starts, cell_starts, x, rows)
+        for layer in self.z_others:
             z = layer(z, rows)
         z = torch.nn.functional.linear(z, self.z_weight, self.z_bias)[:n_cells]
-        library = torch.nn.functional.linear(library, self.l_weight, self.l_bias)[:n_cells]
+        if library:
+            h = self.l_first(indices, counts, run_starts, cell_starts, x, rows)
+            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias)[:n_cells]
+        else:
+            h = torch.full([n_cells, 2], float("nan"), device=z.device)
         return (
             z[:, : self.n_latent].contiguous(),
             torch.exp(z[:, self.n_latent :]) + self.variance_floor,
-            library[:, 0].contiguous(),
-            torch.exp(library[:, 1]) + self.variance_floor,
+            h[:, 0].contiguous(),
+            torch.exp(h[:, 1]) + self.variance_floor,
         )
+
+    def runs(self, indptr: torch.Tensor, n_entries: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cut each cell's entries into runs, counted from the cell's own first entry.
+
+        Their number is bounded by the shapes alone, so that no device has to be asked for it; the surplus is empty runs
+        of the last cell.
+
+        Returns:
+            int32 [runs + 1], where each run of entries begins; int32 [n + 1], where each cell's runs begin.
+        """
+        n_rows = indptr.shape[0] - 1
+        bound = n_entries // self.run_entries + n_rows
+        n_runs = (indptr[1:] - indptr[:-1] + (self.run_entries - 1)) // self.run_entries
+        ends = torch.cumsum(n_runs.clamp_min_(1), 0, dtype=torch.int32)
+        order = torch.arange(bound, dtype=torch.int32, device=indptr.device)
+        cell = torch.searchsorted(ends, order, out_int32=True, right=True).clamp_max_(n_rows - 1)
+        within = order - (ends - n_runs).index_select(0, cell)
+        starts = torch.minimum(indptr.index_select(0, cell) + within * self.run_entries, indptr[-1])
+        last = torch.full([1], bound, dtype=torch.int32, device=indptr.device)
+        return torch.cat([starts, indptr[-1:]]), torch.cat([last - bound, ends[:-1], last])
 
 
 def compile_encoder(encoder: EncoderTOTALVI, spec: EncoderSpec) -> CompiledEncoder:

@@ -186,8 +186,8 @@ class LatentParams:
     Attributes:
         qz_mean: float32 [n, n_latent], mean of q(z).
         qz_variance: float32 [n, n_latent], variance of q(z), at least 1e-4.
-        ql_mean: float32 [n], mean of q(l), the log library size.
-        ql_variance: float32 [n], variance of q(l), at least 1e-4.
+        ql_mean: float32 [n], mean of q(l), the log library size; NaN where nobody asked for it.
+        ql_variance: float32 [n], variance of q(l), at least 1e-4; NaN where nobody asked for it.
     """
 
     qz_mean: Float32Array
@@ -241,8 +241,13 @@ class Encoder(Protocol):
         """Of the artifact it was loaded from, lower-case hex."""
         ...
 
-    def encode(self, cells: CellBatch) -> LatentParams:
-        """The posterior of each cell, in order, to the last bit the same whatever its neighbours."""
+    def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:
+        """The posterior of each cell, in order, to the last bit the same whatever its neighbours.
+
+        Args:
+            cells: checked and aligned by the caller.
+            library: whether q(l) is asked for too; without it a batch costs about a third less.
+        """
         ...
 
 

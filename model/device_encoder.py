@@ -57,11 +57,12 @@ class DeviceEncoder:
         encoder.warm(max_batch_cells)
         return encoder
 
-    def encode(self, cells: CellBatch) -> LatentParams:
+    def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:
         """The posterior of each cell, in order.
 
         Args:
             cells: checked and aligned by the caller.
+            library: whether q(l) is asked for; NaN stands there where it is not.
 
         Raises:
             DeviceLost: the device failed for good.
@@ -72,7 +73,9 @@ class DeviceEncoder:
             torch.set_num_threads(self.threads if cells.n_cells >= SINGLE_THREAD_CELLS else 1)
             with torch.inference_mode():
                 inputs = [torch.from_numpy(array).to(self.device, non_blocking=True) for array in arrays]
-                qz_mean, qz_variance, ql_mean, ql_variance = (output.cpu().numpy() for output in self._module(*inputs))
+                qz_mean, qz_variance, ql_mean, ql_variance = (
+                    output.cpu().numpy() for output in self._module(*inputs, library)
+                )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -99,10 +102,10 @@ class DeviceEncoder:
         try:
             module: Any = self._module
             by_module = {
-                "genes": module.gene_blocks.shape[1],
+                "genes": module.z_first.gene_blocks.shape[1],
                 "proteins": module.n_proteins,
-                "continuous inputs": module.dense_weight.shape[1] - module.n_proteins,
-                "categories": module.category_table.shape[0],
+                "continuous inputs": module.z_first.dense.weight.shape[0] - module.n_proteins,
+                "categories": module.n_categories,
                 "categorical inputs": module.first_rows.shape[0],
                 "latent dimensions": module.z_weight.shape[0] // 2,
                 "hidden nodes": module.z_weight.shape[1],
@@ -125,8 +128,8 @@ class DeviceEncoder:
         few = example_cells(self.spec, WARM_CELLS)
         for size in sorted(sizes):
             cells = CellBatch.concatenate([few] * -(-size // WARM_CELLS)).cells(0, size)
-            for _ in range(WARM_ROUNDS):
-                self.encode(cells)
+            for library in (True, False) * WARM_ROUNDS:
+                self.encode(cells, library=library)
 
 
 def available_cores() -> int:

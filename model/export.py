@@ -133,22 +133,24 @@ def deviation_from_eager(compiled: DeviceEncoder, encoder: EncoderTOTALVI) -> di
     return deviation
 
 
-def encode_eagerly(encoder: EncoderTOTALVI, spec: EncoderSpec, cells: CellBatch) -> LatentParams:
-    """The posterior by the eager encoder on dense rows, computed in float64; what the compiled encoder must equal."""
-    genes = torch.zeros(cells.n_cells, len(spec.genes), dtype=torch.float64)
+def encode_eagerly(
+    encoder: EncoderTOTALVI, spec: EncoderSpec, cells: CellBatch, dtype: torch.dtype = torch.float64
+) -> LatentParams:
+    """The posterior by the eager encoder on dense rows; in float64 it is what the compiled encoder must equal."""
+    genes = torch.zeros(cells.n_cells, len(spec.genes), dtype=dtype)
     rows = np.repeat(np.arange(cells.n_cells), np.diff(cells.indptr))
-    genes[rows, cells.indices] = torch.from_numpy(cells.counts).double()
-    proteins = torch.from_numpy(cells.proteins).double()
+    genes[rows, cells.indices] = torch.from_numpy(cells.counts).to(dtype)
+    proteins = torch.from_numpy(cells.proteins).to(dtype)
     if spec.input_transform == "scaled":
         genes, proteins = (x / (1.0 + x.mean(1, keepdim=True)) for x in (genes, proteins))
     if spec.log_variational:
         genes, proteins = torch.log1p(genes), torch.log1p(proteins)
-    data = torch.cat([genes, proteins, torch.from_numpy(cells.continuous).double()], dim=1)
+    data = torch.cat([genes, proteins, torch.from_numpy(cells.continuous).to(dtype)], dim=1)
     # Fields with one category are not in the batch; the eager encoder wants a column for each and ignores it.
     codes = iter(torch.from_numpy(cells.codes).long().T[:, :, None])
     nothing = torch.zeros(cells.n_cells, 1, dtype=torch.long)
     columns = [next(codes) if n_cat else nothing for n_cat in encoder.encoder.n_cat_list]
     with torch.inference_mode():
-        outputs = copy.deepcopy(encoder).double().posterior(data, *columns)
+        outputs = copy.deepcopy(encoder).to(dtype).posterior(data, *columns)
     qz_mean, qz_variance, ql_mean, ql_variance = (output.numpy() for output in outputs)
     return LatentParams(qz_mean, qz_variance, ql_mean[:, 0], ql_variance[:, 0])

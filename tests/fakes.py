@@ -237,7 +237,7 @@ class FakeEncoder:
 
     With `mark` the cell's sum of count x (column + 1) over genes, then proteins, continuous covariates and codes (each
     kind with its own factor), `qz_mean[:, k]` is mark x (k + 1), `qz_variance` 1 + (k + 1) / 8, `ql_mean` the sum of
-    the gene counts and `ql_variance` 1/2: all exact in float32 for small counts.
+    the gene counts and `ql_variance` 1/2 (NaN where not asked for): all exact in float32 for small counts.
 
     Attributes:
         gate: where set, every `encode` waits there first.
@@ -256,7 +256,7 @@ class FakeEncoder:
     def most_cells(self) -> int:
         return max(self.batch_sizes, default=0)
 
-    def encode(self, cells: CellBatch) -> LatentParams:
+    def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:
         self.batch_sizes.append(cells.n_cells)
         if self.gate is not None:
             self.gate.pass_through()
@@ -268,11 +268,12 @@ class FakeEncoder:
         for factor, columns in ((100.0, cells.proteins), (0.5, cells.continuous), (10_000.0, cells.codes)):
             mark += factor * (columns @ np.arange(1.0, columns.shape[1] + 1.0))
         latent = np.arange(1, self.spec.n_latent + 1)
+        asked = np.float32(1 if library else np.nan)
         return LatentParams(
             qz_mean=np.outer(mark, latent).astype(np.float32),
             qz_variance=np.tile((1.0 + latent / 8.0).astype(np.float32), (cells.n_cells, 1)),
-            ql_mean=np.bincount(rows, weights=cells.counts, minlength=cells.n_cells).astype(np.float32),
-            ql_variance=np.full(cells.n_cells, 0.5, dtype=np.float32),
+            ql_mean=np.bincount(rows, weights=cells.counts, minlength=cells.n_cells).astype(np.float32) * asked,
+            ql_variance=np.full(cells.n_cells, 0.5, dtype=np.float32) * asked,
         )
 
     def _check(self, cells: CellBatch) -> None:

@@ -20,13 +20,13 @@ def compute(encoder: Encoder, slices: Sequence[Slice[PreparedRequest]]) -> list[
         slices: in any order; none of them may be changed.
 
     Returns:
-        The posterior of each slice's cells, in order, as views.
+        The posterior of each slice's cells, in order, as views; q(l) where any of the requests takes it.
 
     Raises:
         RuntimeError: the encoder answered another number of cells, or another shape, than it was asked.
     """
     cells = CellBatch.concatenate([slice_.item.batch.cells(slice_.start, slice_.stop) for slice_ in slices])
-    params = encoder.encode(cells)
+    params = encoder.encode(cells, library=any(slice_.item.needs_library for slice_ in slices))
     _check_shape(params, cells.n_cells, encoder.spec.n_latent)
     bounds = np.cumsum([0, *(slice_.n_cells for slice_ in slices)]).tolist()
     return [params.cells(start, stop) for start, stop in itertools.pairwise(bounds)]

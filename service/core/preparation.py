@@ -59,6 +59,11 @@ class PreparedRequest:
         return self.batch.n_cells
 
     @property
+    def needs_library(self) -> bool:
+        """Whether its answer takes q(l)."""
+        return not self.outputs.isdisjoint((Output.QL, Output.SAMPLES))
+
+    @property
     def nbytes(self) -> int:
         """Bytes held while it waits."""
         return self.batch.nbytes + self.held_bytes

@@ -36,7 +36,7 @@ def compose_reply(
     outputs, distribution = prepared.outputs, model.spec.latent_distribution
     if outputs & {Output.QZ, Output.Z, Output.SAMPLES}:
         _check_finite(params.qz_mean, params.qz_variance)
-    if outputs & {Output.QL, Output.SAMPLES}:
+    if prepared.needs_library:
         _check_finite(params.ql_mean, params.ql_variance)
     reply = EncodeReply(
         model=model.name,

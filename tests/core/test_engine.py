@@ -158,7 +158,7 @@ async def test_a_bad_cell_among_many_requests_harms_none(core: Callable[..., Cor
 
 async def test_a_posterior_that_overflows_refuses_its_own_request_only(core: Callable[..., Core]) -> None:
     class Overflows(FakeEncoder):
-        def encode(self, cells: CellBatch) -> LatentParams:
+        def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:
             params = super().encode(cells)
             params.qz_variance[params.ql_mean > 400] = np.inf
             return params

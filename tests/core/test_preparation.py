@@ -57,6 +57,7 @@ def test_an_ordinary_request() -> None:
 
 
 def test_names_align_genes_and_proteins_to_identical_cells() -> None:
+    """DOMAIN 9.2."""
     plain = prepare(request(), MODEL, LIMITS)
     shuffled = request(
         gene_counts=DenseCounts(np.array([[4, 7, 3, 2, 1, 0], [9, 7, 8, 7, 6, 5]])),

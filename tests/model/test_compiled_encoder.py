@@ -12,7 +12,7 @@ from model.artifact import Artifact, read_artifact, write_artifact
 from model.compiled_encoder import compile_encoder
 from model.contract import CellBatch, LatentParams
 from model.device_encoder import SINGLE_THREAD_CELLS, DeviceEncoder, example_cells
-from model.export import deviation_from_eager
+from model.export import deviation_from_eager, encode_eagerly
 from model.scvi_save import SavedModel, read_save
 from tests.saves import SaveRecipe
 
@@ -72,6 +72,25 @@ def test_the_transform_is_inside(change: str, tmp_path: Path) -> None:
     assert not np.allclose(before.qz_mean, after.qz_mean, atol=1e-2)
 
 
+def test_continuous_covariates_stand_behind_the_proteins_and_are_not_logged(tmp_path: Path) -> None:
+    """DOMAIN 9.4."""
+    recipe = dataclasses.replace(RECIPES["covariates"], model_kwargs={"n_hidden": 16, "use_batch_norm": "none"})
+    saved = read_save(recipe.write(tmp_path))
+    first = saved.encoder.encoder.fc_layers[0][0].weight.data
+    dose = len(saved.spec.genes) + len(saved.spec.proteins) + 1
+    first[:, np.arange(first.shape[1]) != dose] = 0
+    cells = example_cells(saved.spec, 8)
+
+    def answer(**continuous: float) -> np.ndarray:
+        values = np.array([[continuous.get(name, 0.0) for name in saved.spec.continuous_inputs]] * 8, dtype=np.float32)
+        return compiled(saved, tmp_path).encode(dataclasses.replace(cells, continuous=values)).qz_mean
+
+    assert np.array_equal(answer(age=-9.0), answer(age=7.0))
+    below, at, above = answer(dose=-9.0), answer(), answer(dose=7.0)
+    assert np.isfinite(below).all()  # a logarithm of -9 would not be
+    assert not np.allclose(below, at) and not np.allclose(above, at)
+
+
 @pytest.fixture(scope="module", params=["covariates", "layer norm only"])
 def encoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DeviceEncoder:
     folder = tmp_path_factory.mktemp("save")
@@ -118,6 +137,54 @@ def test_a_cell_has_the_same_bits_at_every_position_of_a_batch(encoder: DeviceEn
         order = [cells.cells(i, i + 1) for i in range(40) if i != 25]
         order.insert(position, cells.cells(25, 26))
         assert same_bits(encoder.encode(CellBatch.concatenate(order)).cells(position, position + 1), alone)
+
+
+def test_the_bits_of_z_do_not_depend_on_the_library_branch(encoder: DeviceEncoder) -> None:
+    cells = example_cells(encoder.spec, 100)
+    both, alone = encoder.encode(cells), encoder.encode(cells, library=False)
+    assert np.array_equal(both.qz_mean.view(np.uint32), alone.qz_mean.view(np.uint32))
+    assert np.array_equal(both.qz_variance.view(np.uint32), alone.qz_variance.view(np.uint32))
+    assert np.isnan(alone.ql_mean).all() and np.isnan(alone.ql_variance).all()
+
+
+@pytest.mark.parametrize("n_entries", [0, 1, 63, 64, 65, 127, 128, 129, 700])
+def test_runs_begin_at_each_cells_own_first_entry(encoder: DeviceEncoder, n_entries: int) -> None:
+    """A cell of any number of genes has its own bits behind cells of any other number."""
+    cells = example_cells(encoder.spec, 3)
+    cell = dataclasses.replace(
+        cells.cells(0, 1),
+        indptr=np.array([0, n_entries], dtype=np.int32),
+        indices=np.arange(n_entries, dtype=np.int32),
+        counts=np.arange(1, n_entries + 1, dtype=np.float32),
+    )
+    alone = encoder.encode(cell)
+    for n_others in (1, 15, 16):
+        others = [cells.cells(1, 2)] * n_others
+        assert same_bits(encoder.encode(CellBatch.concatenate([*others, cell])).cells(n_others, n_others + 1), alone)
+        assert same_bits(encoder.encode(CellBatch.concatenate([cell, *others])).cells(0, 1), alone)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_many_genes_lose_no_more_than_in_a_dense_product(log: bool, tmp_path: Path) -> None:
+    """One by one, the thousand genes of a cell would be added up with twice to four times the error."""
+    recipe = SaveRecipe(
+        genes=[f"g{i}" for i in range(2000)], model_kwargs={"n_hidden": 256, "log_variational": log}, efficiency=None
+    )
+    saved = read_save(recipe.write(tmp_path))
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(3, size=(64, 2000)).astype(np.float32) * (rng.random((64, 2000)) < 0.6)
+    rows, columns = np.nonzero(counts)
+    cells = dataclasses.replace(
+        example_cells(saved.spec, 64),
+        indptr=np.searchsorted(rows, np.arange(65)).astype(np.int32),
+        indices=columns.astype(np.int32),
+        counts=counts[rows, columns],
+    )
+    exact, dense = (encode_eagerly(saved.encoder, saved.spec, cells, dtype) for dtype in (torch.float64, torch.float32))
+    ours = compiled(saved, tmp_path).encode(cells)
+    for name in ("qz_mean", "ql_mean"):
+        truth = getattr(exact, name)
+        assert np.abs(getattr(ours, name) - truth).max() < 2 * np.abs(getattr(dense, name) - truth).max()
 
 
 def test_no_cells_give_no_rows(encoder: DeviceEncoder) -> None:

@@ -21,16 +21,18 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_warm_when_loaded(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
+    sizes: list[tuple[int, bool]] = []
     encode = DeviceEncoder.encode
 
-    def counting(self: DeviceEncoder, cells: device_encoder.CellBatch) -> LatentParams:
-        sizes.append(cells.n_cells)
-        return encode(self, cells)
+    def counting(self: DeviceEncoder, cells: device_encoder.CellBatch, *, library: bool) -> LatentParams:
+        sizes.append((cells.n_cells, library))
+        return encode(self, cells, library=library)
 
     monkeypatch.setattr(DeviceEncoder, "encode", counting)
     DeviceEncoder.load(artifact, device="cpu", threads=1, max_batch_cells=100)
-    assert {size: sizes.count(size) for size in set(sizes)} == {1: 3, 16: 3, 64: 3, 100: 3}
+    assert {size: sizes.count(size) for size in set(sizes)} == {
+        (size, library): 3 for size in (1, 16, 64, 100) for library in (True, False)
+    }
 
 
 def test_the_answer_is_float32_numpy(artifact: Path) -> None:

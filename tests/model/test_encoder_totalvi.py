@@ -57,6 +57,7 @@ def test_forward_draws_from_its_posterior() -> None:
 
 
 def test_library_draws_are_clamped_at_15() -> None:
+    """DOMAIN 9.11."""
     encoder = randomised(EncoderTOTALVI(10, 3))
     torch.nn.init.constant_(encoder.l_gene_mean_encoder.bias, 40.0)
     *_, latent, untran_latent = encoder(counts(5))
@@ -65,6 +66,7 @@ def test_library_draws_are_clamped_at_15() -> None:
 
 
 def test_variance_has_a_floor_and_absurd_logits_give_infinity() -> None:
+    """DOMAIN 9.11."""
     encoder = randomised(EncoderTOTALVI(10, 3))
     torch.nn.init.constant_(encoder.z_var_encoder.bias, -200.0)
     torch.nn.init.constant_(encoder.l_gene_var_encoder.bias, 200.0)
@@ -122,6 +124,7 @@ def test_one_hot_rows_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
 def test_n_layers_are_the_layers_of_z_and_l_has_one(n_layers: int) -> None:
+    """DOMAIN 9.6."""
     encoder = EncoderTOTALVI(10, 3, n_layers=n_layers)
     assert len(encoder.encoder.fc_layers) == n_layers
     assert len(encoder.l_gene_encoder.fc_layers) == 1
@@ -134,6 +137,7 @@ def test_n_hidden_is_the_width_of_the_layers() -> None:
 
 
 def test_dropout_rate_drops_in_training_only_and_keeps_the_names() -> None:
+    """DOMAIN 9.6: dropout 0 keeps the key numbers."""
     data = counts(50)
     wet, dry = EncoderTOTALVI(10, 3, dropout_rate=0.5), EncoderTOTALVI(10, 3, dropout_rate=0.0)
     assert wet.state_dict().keys() == dry.state_dict().keys()
@@ -173,6 +177,7 @@ def test_use_batch_norm_normalises_by_running_statistics() -> None:
 
 
 def test_use_layer_norm_normalises_each_cell_without_parameters() -> None:
+    """DOMAIN 9.5: without batch norm there are no such keys."""
     plain = EncoderTOTALVI(10, 3, use_batch_norm=False, use_layer_norm=False)
     layered = EncoderTOTALVI(10, 3, use_batch_norm=False, use_layer_norm=True)
     assert plain.state_dict().keys() == layered.state_dict().keys()

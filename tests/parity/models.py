@@ -178,8 +178,11 @@ class Case:
 
     @property
     def missing_proteins(self) -> dict[str, tuple[str, ...]]:
-        """Batch or panel → proteins that were not measured in it."""
+        """Batch or panel → proteins that were not measured in it, as far as the save knows."""
         names = self.protein_names
+        if self.kind == "minified" and self.form == "modality":
+            # Minifying a MuData empties its proteins, and with them the mask.
+            return {}
         return {
             "none": {},
             "batch": {str(LABELS[self.batch][0]): (names[1], names[4])},
