@@ -50,7 +50,7 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(PYTHON) docs/write_openapi.py
 
 generated: proto openapi ## fail if a generated file is not up to date
-	git diff --exit-code -- service/rpc/stubs docs/openapi.json
+	git diff --exit-code -- service/protobuf/stubs docs/openapi.json
 
 $(PARITY): pyproject.toml constraints.txt constraints-parity.txt
 	$(BASE) -m venv $(VENV)-parity

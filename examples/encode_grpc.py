@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 
-from service.rpc.stubs import totalvi_v1_pb2 as pb
-from service.rpc.stubs import totalvi_v1_pb2_grpc as pb_grpc
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs import totalvi_v1_pb2_grpc as pb_grpc
 
 
 def tensor(values: object, dtype: str) -> pb.Tensor:

@@ -3,7 +3,7 @@
 set -eu
 PYTHON=${PYTHON:-python}
 here=$(dirname "$0")
-out=${1:-$here/../service/rpc/stubs}
+out=${1:-$here/../service/protobuf/stubs}
 
 mkdir -p "$out"
 # The files keep their bare names, so that a client with stubs of its own registers the very same descriptors.

@@ -10,9 +10,9 @@ from service.core.engine import Engine
 from service.core.messages import EncodeReply, EncodeRequest, Limits
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
+from service.protobuf.message_codec import decode_request, encode_card, encode_reply, encode_report, parse
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.rpc.call import unary_method
-from service.rpc.message_codec import decode_request, encode_card, encode_reply, encode_report, parse
-from service.rpc.stubs import totalvi_v1_pb2 as pb
 
 SERVICE_NAME: Final[str] = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 
-from service.rpc.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Ask, Csr
 from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path, tensor

@@ -12,8 +12,8 @@ import numpy as np
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from service.rpc.stubs import totalvi_v1_pb2 as pb
-from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from tests.end_to_end.asking import Answer, Array, Ask, Csr, Label, Refused
 from tests.end_to_end.server import PATIENCE_S
 

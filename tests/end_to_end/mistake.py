@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import grpc
 
-from service.rpc.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end.asking import Ask, Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path
 

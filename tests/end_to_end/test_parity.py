@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
-from service.rpc.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end.asking import Answer, Ask
 from tests.end_to_end.clients import GrpcCaller, RestCaller
 from tests.end_to_end.conftest import SHARED_NAMES

@@ -15,8 +15,8 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, ValidationReport
 from service.core.recorder import Call, NullRecorder, recorded
+from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
-from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 
 
 class KeptCalls(NullRecorder):

@@ -14,10 +14,10 @@ from grpc_status import rpc_status
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Coverage, EncodeReply, ModelCard, Notice, ValidationReport
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.rpc import encoder_servicer
 from service.rpc.encoder_servicer import SERVICE_NAME
 from service.rpc.errors import STATUS_CODES
-from service.rpc.stubs import totalvi_v1_pb2 as pb
 
 COUNTS = pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, 3], data=b"\x02\x00\x05"))
 REQUEST = pb.EncodeRequest(gene_counts=COUNTS)

@@ -9,9 +9,9 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
-from service.rpc.stubs import totalvi_v1_pb2 as pb
-from service.rpc.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 
 SERVICE = "totalvi.v1.EncoderService"
 SERVING = health_pb2.HealthCheckResponse.SERVING

@@ -25,8 +25,8 @@ from service.core.messages import (
     Output,
     ValidationReport,
 )
-from service.rpc.stubs import totalvi_v1_pb2 as pb
-from service.rpc.tensor_codec import (
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.tensor_codec import (
     CODE_DTYPES,
     COUNT_DTYPES,
     INDEX_DTYPES,

@@ -12,9 +12,9 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import CsrCounts, DenseCounts, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, Output
 from service.core.messages import Samples as CoreSamples
 from service.core.validation import check_options
-from service.rpc.message_codec import decode_request, encode_card, encode_reply, parse
-from service.rpc.stubs import totalvi_v1_pb2 as pb
-from service.rpc.tensor_codec import DTYPES, decode_tensor
+from service.protobuf.message_codec import decode_request, encode_card, encode_reply, parse
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
+from service.protobuf.tensor_codec import DTYPES, decode_tensor
 
 DTYPE_OF = {dtype: number for number, dtype in DTYPES.items()}
 REPLY_ARRAYS = {

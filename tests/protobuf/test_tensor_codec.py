@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import ErrorKind, ServiceError
-from service.rpc.stubs.totalvi_v1_pb2 import Tensor
-from service.rpc.tensor_codec import (
+from service.protobuf.stubs.totalvi_v1_pb2 import Tensor
+from service.protobuf.tensor_codec import (
     CODE_DTYPES,
     COUNT_DTYPES,
     DTYPES,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.core.errors import malformed
-from service.rpc.stubs.totalvi_v1_pb2 import Tensor
+from service.protobuf.stubs.totalvi_v1_pb2 import Tensor
 
 DTYPES: Final[Mapping[int, np.dtype[Any]]] = {
     Tensor.U8: np.dtype("u1"),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from service.rpc.stubs import totalvi_v1_pb2
+from service.protobuf.stubs import totalvi_v1_pb2
 
 ROOT = Path(__file__).parents[2]
-STUBS = ROOT / "service" / "rpc" / "stubs"
+STUBS = ROOT / "service" / "protobuf" / "stubs"
 
 
 def test_the_stubs_are_what_the_proto_generates(tmp_path):
