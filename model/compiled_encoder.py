@@ -6,11 +6,10 @@ The same function as `EncoderTOTALVI.posterior` on the transformed input, arrang
 - batch norm is folded into the linear layer before it, in float64;
 - a category is a row of a table, and there a cell's sum begins;
 - the input transform is inside, so that callers pass raw counts;
-- rows are padded to a multiple of 16, so that a cell's bits do not depend on how many cells came with it;
-- a cell's genes are summed in runs of 128, so that a thousand of them lose no more than in a dense product;
+- a cell's genes are summed in runs, so that a thousand of them lose no more than in a dense product;
 - the branch of the library size is left out where nobody asked for it.
 
-No noise is drawn here.
+`model.staging` arranges the cells for it. No noise is drawn here.
 """
 
 from typing import cast
@@ -21,14 +20,8 @@ from torch import nn
 from model.contract import EncoderSpec, InputTransform
 from model.encoder_totalvi import VARIANCE_FLOOR, EncoderTOTALVI, FCLayers
 
-ROW_MULTIPLE = 16
-"""A float32 product takes another kernel for fewer rows than this; see docs/decisions/0002-the-same-bits.md."""
-
 BLOCK_COLUMNS = 64
 """Widest block of a gene table: of 4,000 genes it takes a megabyte, which a core's second cache holds."""
-
-RUN_ENTRIES = 128
-"""So many counts of a cell are summed one after another, then the sums are: float32 loses with every term."""
 
 LAYER_NORM_EPS = 1e-5
 
@@ -147,8 +140,6 @@ class CompiledEncoder(nn.Module):
     n_categories: int
     scaled: bool
     log_variational: bool
-    row_multiple: int
-    run_entries: int
     variance_floor: float
     first_rows: torch.Tensor
     z_weight: torch.Tensor
@@ -165,7 +156,7 @@ class CompiledEncoder(nn.Module):
         self.n_genes, self.n_proteins, self.n_categories = n_genes, n_proteins, sum(cards)
         self.n_latent = encoder.z_mean_encoder.out_features
         self.scaled, self.log_variational = scaled, log
-        self.row_multiple, self.run_entries, self.variance_floor = ROW_MULTIPLE, RUN_ENTRIES, VARIANCE_FLOOR
+        self.variance_floor = VARIANCE_FLOOR
         self.register_buffer("first_rows", torch.tensor([sum(cards[:i]) for i in range(len(cards))], dtype=torch.int32))
         self.z_first = GeneLayer(*z_layers[0], cards, n_genes=n_genes, layer_norm=layer_norm)
         self.z_others = nn.ModuleList(
@@ -182,6 +173,8 @@ class CompiledEncoder(nn.Module):
         indptr: torch.Tensor,
         indices: torch.Tensor,
         counts: torch.Tensor,
+        run_starts: torch.Tensor,
+        cell_starts: torch.Tensor,
         proteins: torch.Tensor,
         continuous: torch.Tensor,
         codes: torch.Tensor,
@@ -193,6 +186,8 @@ class CompiledEncoder(nn.Module):
             indptr: int32 [n + 1], where each cell's entries begin.
             indices: int32 [entries], gene columns, ascending within a cell.
             counts: float32 [entries], raw counts.
+            run_starts: int32 [runs + 1], where each run of entries begins; a run lies within a cell.
+            cell_starts: int32 [n + 1], where each cell's runs begin.
             proteins: float32 [n, n_proteins], raw counts.
             continuous: float32 [n, continuous inputs].
             codes: int32 [n, categorical inputs].
@@ -202,14 +197,6 @@ class CompiledEncoder(nn.Module):
             Mean and variance of q(z), float32 [n, n_latent]; mean and variance of q(l), float32 [n], NaN where they
             are not asked for.
         """
-        n_cells = indptr.shape[0] - 1
-        padding = -n_cells % self.row_multiple if n_cells > 0 else self.row_multiple
-        if padding > 0:
-            indptr = torch.cat([indptr, indptr[-1:].expand(padding)])
-            proteins = torch.nn.functional.pad(proteins, [0, 0, 0, padding])
-            continuous = torch.nn.functional.pad(continuous, [0, 0, 0, padding])
-            codes = torch.nn.functional.pad(codes, [0, 0, 0, padding])
-
         if self.scaled:
             offsets = indptr.to(torch.int64)
             divisor = 1.0 + torch.segment_reduce(counts, "sum", offsets=offsets) / self.n_genes
@@ -220,45 +207,24 @@ class CompiledEncoder(nn.Module):
             counts = torch.log1p(counts)
             proteins = torch.log1p(proteins)
 
-        run_starts, cell_starts = self.runs(indptr, counts.shape[0])
         x = torch.cat([proteins, continuous], 1)
         rows = codes + self.first_rows if codes.shape[1] > 0 else codes.new_zeros([codes.shape[0], 1])
 
         z = self.z_first(indices, counts, run_starts, cell_starts, x, rows)
         for layer in self.z_others:
             z = layer(z, rows)
-        z = torch.nn.functional.linear(z, self.z_weight, self.z_bias)[:n_cells]
+        z = torch.nn.functional.linear(z, self.z_weight, self.z_bias)
         if library:
             h = self.l_first(indices, counts, run_starts, cell_starts, x, rows)
-            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias)[:n_cells]
+            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias)
         else:
-            h = torch.full([n_cells, 2], float("nan"), device=z.device)
+            h = torch.full([z.shape[0], 2], float("nan"), device=z.device)
         return (
             z[:, : self.n_latent].contiguous(),
             torch.exp(z[:, self.n_latent :]) + self.variance_floor,
             h[:, 0].contiguous(),
             torch.exp(h[:, 1]) + self.variance_floor,
         )
-
-    def runs(self, indptr: torch.Tensor, n_entries: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cut each cell's entries into runs, counted from the cell's own first entry.
-
-        Their number is bounded by the shapes alone, so that no device has to be asked for it; the surplus is empty runs
-        of the last cell.
-
-        Returns:
-            int32 [runs + 1], where each run of entries begins; int32 [n + 1], where each cell's runs begin.
-        """
-        n_rows = indptr.shape[0] - 1
-        bound = n_entries // self.run_entries + n_rows
-        n_runs = (indptr[1:] - indptr[:-1] + (self.run_entries - 1)) // self.run_entries
-        ends = torch.cumsum(n_runs.clamp_min_(1), 0, dtype=torch.int32)
-        order = torch.arange(bound, dtype=torch.int32, device=indptr.device)
-        cell = torch.searchsorted(ends, order, out_int32=True, right=True).clamp_max_(n_rows - 1)
-        within = order - (ends - n_runs).index_select(0, cell)
-        starts = torch.minimum(indptr.index_select(0, cell) + within * self.run_entries, indptr[-1])
-        last = torch.full([1], bound, dtype=torch.int32, device=indptr.device)
-        return torch.cat([starts, indptr[-1:]]), torch.cat([last - bound, ends[:-1], last])
 
 
 def compile_encoder(encoder: EncoderTOTALVI, spec: EncoderSpec) -> CompiledEncoder:

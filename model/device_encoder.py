@@ -12,6 +12,7 @@ import torch
 from model.artifact import Artifact, read_artifact
 from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams
 from model.errors import ModelFileError
+from model.staging import stage
 
 SINGLE_THREAD_CELLS = 1024
 """Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
@@ -67,15 +68,12 @@ class DeviceEncoder:
         Raises:
             DeviceLost: the device failed for good.
         """
-        arrays = (cells.indptr, cells.indices, cells.counts, cells.proteins, cells.continuous, cells.codes)
         try:
             # Per calling thread, and cheap: under a microsecond.
             torch.set_num_threads(self.threads if cells.n_cells >= SINGLE_THREAD_CELLS else 1)
             with torch.inference_mode():
-                inputs = [torch.from_numpy(array).to(self.device, non_blocking=True) for array in arrays]
-                qz_mean, qz_variance, ql_mean, ql_variance = (
-                    output.cpu().numpy() for output in self._module(*inputs, library)
-                )
+                inputs = [self._on_device(array) for array in stage(cells)]
+                outputs = [output[: cells.n_cells].cpu().numpy() for output in self._module(*inputs, library)]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -83,7 +81,14 @@ class DeviceEncoder:
             if self.device.type == "cuda" and "CUDA error" in str(error):
                 raise DeviceLost(f"{self.device} failed") from error
             raise
-        return LatentParams(qz_mean, qz_variance, ql_mean, ql_variance)
+        return LatentParams(*outputs)
+
+    def _on_device(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cpu":
+            return tensor
+        # From pinned memory the copy runs while the next array is prepared; only the answer is waited for.
+        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _check_sizes(self) -> None:
         """Compare the manifest with the module it came with: a mismatch would answer wrongly without an error."""
