@@ -206,17 +206,18 @@ class CompiledEncoder(nn.Module):
         if self.log_variational:
             counts = torch.log1p(counts)
             proteins = torch.log1p(proteins)
-
-        x = torch.cat([proteins, continuous], 1)
+        # From here on in the precision of the weights; sums of counts need all digits.
+        counts = counts.to(self.z_weight.dtype)
+        x = torch.cat([proteins, continuous], 1).to(self.z_weight.dtype)
         rows = codes + self.first_rows if codes.shape[1] > 0 else codes.new_zeros([codes.shape[0], 1])
 
         z = self.z_first(indices, counts, run_starts, cell_starts, x, rows)
         for layer in self.z_others:
             z = layer(z, rows)
-        z = torch.nn.functional.linear(z, self.z_weight, self.z_bias)
+        z = torch.nn.functional.linear(z, self.z_weight, self.z_bias).float()
         if library:
             h = self.l_first(indices, counts, run_starts, cell_starts, x, rows)
-            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias)
+            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias).float()
         else:
             h = torch.full([z.shape[0], 2], float("nan"), device=z.device)
         return (

@@ -25,6 +25,10 @@ ARTIFACT_FILE = "encoder.pt"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODEL_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
+Precision: TypeAlias = Literal["float32", "tf32", "bfloat16"]
+"""Arithmetic of the encoder's products: IEEE float32, or a shorter one by the operator's explicit choice. `tf32` rounds
+the factors to 10 bits and is a CUDA device's; `bfloat16` holds weights and hidden layers in 8 bits."""
+
 LatentDistribution: TypeAlias = Literal["normal", "ln"]
 InputTransform: TypeAlias = Literal["log1p", "scaled"]
 """What scvi-tools did to counts before layer 0: `log1p` up to 1.3.0, `scaled` from 1.3.1 on.
@@ -239,6 +243,16 @@ class Encoder(Protocol):
     @property
     def sha256(self) -> str:
         """Of the artifact it was loaded from, lower-case hex."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """Of its products."""
+        ...
+
+    @property
+    def deviation_from_float32(self) -> Mapping[str, float]:
+        """Largest |value - float32's| / max(1, |float32's|) on made-up cells, by output; empty for float32 itself."""
         ...
 
     def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:

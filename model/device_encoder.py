@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,12 +12,15 @@ import numpy as np
 import torch
 
 from model.artifact import Artifact, read_artifact
-from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams
+from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams, Precision
 from model.errors import ModelFileError
 from model.staging import stage
 
 SINGLE_THREAD_CELLS = 1024
 """Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
+
+COMPARED_CELLS = 300
+"""Made-up cells over which one arithmetic is compared with another."""
 
 WARM_CELLS = 64
 """Distinct cells to warm with; larger batches repeat them, since made-up cells are drawn as dense rows."""
@@ -31,18 +36,46 @@ class DeviceEncoder:
         artifact: what to load.
         device: where to.
         threads: of one product on a CPU.
+        precision: of its products; any but `float32` is compared with `float32` on a CPU first.
+
+    Raises:
+        ModelFileError: the artifact contradicts itself, or the device has no such precision.
     """
 
-    def __init__(self, artifact: Artifact, device: torch.device, threads: int = 1) -> None:
+    def __init__(
+        self, artifact: Artifact, device: torch.device, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
         self.spec: EncoderSpec = artifact.spec
         self.sha256 = artifact.sha256
         self.device = device
         self.threads = threads
+        self.precision: Precision = precision
+        self.deviation_from_float32: Mapping[str, float] = {}
         self._module = artifact.module(device)
         self._check_sizes()
+        if precision == "float32":
+            return
+        if precision == "tf32":
+            if device.type != "cuda":
+                raise ModelFileError("precision tf32 is a CUDA device's; on a cpu there are float32 and bfloat16")
+            # One flag for the process, as the precision is one setting for all models. Off unless chosen here.
+            torch.backends.cuda.matmul.allow_tf32 = True
+        else:
+            self._module = self._module.to(torch.bfloat16)
+        cells = example_cells(self.spec, COMPARED_CELLS)
+        exact = DeviceEncoder(artifact, torch.device("cpu")).encode(cells)
+        self.deviation_from_float32 = largest_deviation(self.encode(cells), exact)
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto", threads: int = 0, max_batch_cells: int = 1024) -> Self:
+    def load(
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        max_batch_cells: int = 1024,
+        precision: Precision = "float32",
+    ) -> Self:
         """Read an artifact, put it on the device and warm it for batches up to `max_batch_cells`.
 
         Args:
@@ -50,11 +83,12 @@ class DeviceEncoder:
             device: `auto`, `cpu`, `cuda` or `cuda:N`.
             threads: of one product of a large batch on a CPU; 0: as many as there are cores for this process.
             max_batch_cells: largest batch that `encode` will be given.
+            precision: of its products.
 
         Raises:
-            ModelFileError: the artifact is damaged, or the device is not there.
+            ModelFileError: the artifact is damaged, or the device is not there or has no such precision.
         """
-        encoder = cls(read_artifact(path), resolve_device(device), threads or available_cores())
+        encoder = cls(read_artifact(path), resolve_device(device), threads or available_cores(), precision)
         encoder.warm(max_batch_cells)
         return encoder
 
@@ -166,6 +200,19 @@ def resolve_device(name: str) -> torch.device:
     if int(index) >= torch.cuda.device_count():
         raise ModelFileError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     return torch.device("cuda", int(index))
+
+
+def largest_deviation(found: LatentParams, expected: LatentParams) -> dict[str, float]:
+    """Largest |found - expected| / max(1, |expected|) over all cells, by output; `expected` may be float64."""
+    deviation = {}
+    for field in dataclasses.fields(LatentParams):
+        ours, theirs = getattr(found, field.name), getattr(expected, field.name)
+        with np.errstate(over="ignore"):
+            # Counts without a logarithm can take a variance past float32: then both must say infinity.
+            differs = ours != theirs.astype(np.float32)
+        ours, theirs = ours[differs], theirs[differs]
+        deviation[field.name] = float(np.max(np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs)), initial=0.0))
+    return deviation
 
 
 def example_cells(spec: EncoderSpec, n_cells: int, seed: int = 0) -> CellBatch:

@@ -23,12 +23,11 @@ from model.contract import (
     InputTransform,
     LatentParams,
 )
-from model.device_encoder import DeviceEncoder, example_cells
+from model.device_encoder import COMPARED_CELLS, DeviceEncoder, example_cells, largest_deviation
 from model.encoder_totalvi import EncoderTOTALVI
 from model.errors import ModelFileError
 from model.scvi_save import SavedModel, read_save
 
-CHECKED_CELLS = 300
 TOLERANCE = 1e-5
 """Largest deviation from the eager float64 encoder, relative to max(1, |value|), that an artifact may have."""
 
@@ -120,17 +119,8 @@ def _write_checked(path: Path, saved: SavedModel) -> Artifact:
 
 def deviation_from_eager(compiled: DeviceEncoder, encoder: EncoderTOTALVI) -> dict[str, float]:
     """Largest |compiled - eager| / max(1, |eager|) by output, over made-up cells; the eager encoder runs in float64."""
-    cells = example_cells(compiled.spec, CHECKED_CELLS)
-    found, expected = compiled.encode(cells), encode_eagerly(encoder, compiled.spec, cells)
-    deviation = {}
-    for field in dataclasses.fields(LatentParams):
-        ours, theirs = getattr(found, field.name), getattr(expected, field.name)
-        with np.errstate(over="ignore"):
-            # Counts without a logarithm can take a variance past float32: then both must say infinity.
-            differs = ours != theirs.astype(np.float32)
-        ours, theirs = ours[differs], theirs[differs]
-        deviation[field.name] = float(np.max(np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs)), initial=0.0))
-    return deviation
+    cells = example_cells(compiled.spec, COMPARED_CELLS)
+    return largest_deviation(compiled.encode(cells), encode_eagerly(encoder, compiled.spec, cells))
 
 
 def encode_eagerly(

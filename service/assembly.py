@@ -124,6 +124,7 @@ def _device_encoder(settings: Settings) -> Callable[[Path], Encoder]:
             device=settings.device.device,
             threads=settings.device.threads,
             max_batch_cells=settings.batch.max_batch_cells,
+            precision=settings.device.precision,
         )
 
     return load

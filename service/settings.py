@@ -121,7 +121,11 @@ class DeviceSettings:
     threads: int = setting(
         0, whole(0, 1024), "threads of one computation on the cpu; 0 takes the cores", shown="the cores"
     )
-    precision: Literal["float32"] = setting("float32", one_of("float32"), "arithmetic of the encoder")
+    precision: Literal["float32", "tf32", "bfloat16"] = setting(
+        "float32",
+        one_of("float32", "tf32", "bfloat16"),
+        "arithmetic of the encoder: float32, tf32 (cuda) or bfloat16; the model's card tells the error",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

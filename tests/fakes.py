@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from model.contract import CategoricalField, CellBatch, EncoderSpec, Label, LatentParams
+from model.contract import CategoricalField, CellBatch, EncoderSpec, Label, LatentParams, Precision
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
 from service.core.recorder import Call
@@ -248,6 +248,8 @@ class FakeEncoder:
     def __init__(self, spec: EncoderSpec | None = None, *, gate: Gate | None = None) -> None:
         self.spec = make_spec() if spec is None else spec
         self.sha256 = "0" * 64
+        self.precision: Precision = "float32"
+        self.deviation_from_float32: dict[str, float] = {}
         self.gate = gate
         self.errors: list[BaseException | None] = []
         self.batch_sizes: list[int] = []

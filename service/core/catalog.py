@@ -127,7 +127,11 @@ class Catalog:
             versions=tuple(self._models[loaded.name]),
             state="ready",
             sha256=loaded.encoder.sha256,
-            manifest=loaded.spec.public(),
+            manifest=loaded.spec.public()
+            | {
+                "precision": loaded.encoder.precision,
+                "deviation_from_float32": dict(loaded.encoder.deviation_from_float32),
+            },
         )
 
     def cards(self) -> list[ModelCard]:

@@ -84,6 +84,35 @@ def test_a_cell_has_the_same_bits_alone_and_in_a_crowd_on_cuda(artifact: Path) -
         assert np.array_equal(alone.qz_mean[0], crowd.qz_mean[cell])
 
 
+def test_bfloat16_is_close_and_tells_how_close(artifact: Path) -> None:
+    exact = DeviceEncoder.load(artifact, device="cpu", threads=1)
+    short = DeviceEncoder.load(artifact, device="cpu", threads=1, precision="bfloat16")
+    assert (exact.precision, dict(exact.deviation_from_float32)) == ("float32", {})
+    assert short.precision == "bfloat16"
+    cells = example_cells(exact.spec, device_encoder.COMPARED_CELLS)
+    found, expected = short.encode(cells), exact.encode(cells)
+    assert found.qz_mean.dtype == np.float32
+    deviation = np.abs(found.qz_mean - expected.qz_mean) / np.maximum(1, np.abs(expected.qz_mean))
+    assert 1e-4 < deviation.max() < 0.05
+    assert short.deviation_from_float32["qz_mean"] == pytest.approx(float(deviation.max()))
+
+
+def test_tf32_is_refused_on_a_cpu(artifact: Path) -> None:
+    with pytest.raises(ModelFileError, match="CUDA"):
+        DeviceEncoder.load(artifact, device="cpu", precision="tf32")
+
+
+@pytest.mark.gpu
+def test_tf32_is_off_unless_chosen(artifact: Path) -> None:
+    DeviceEncoder.load(artifact, device="cuda")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    try:
+        encoder = DeviceEncoder.load(artifact, device="cuda", precision="tf32")
+        assert 0 < encoder.deviation_from_float32["qz_mean"] < 0.01
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def test_cores_are_counted_for_this_process() -> None:
     assert 1 <= available_cores() <= torch.multiprocessing.cpu_count()
 

@@ -118,7 +118,7 @@ def test_sizes(text, n_bytes):
         ("--models", ""),
         ("--device", "tpu"),
         ("--threads", "-1"),
-        ("--precision", "bfloat16"),
+        ("--precision", "float16"),
         ("--max-batch-cells", "0"),
         ("--max-batch-cells", "1e3"),
         ("--max-delay-ms", "nan"),
