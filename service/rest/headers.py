@@ -10,7 +10,12 @@ from starlette.datastructures import Headers
 from service.core.errors import ErrorKind, ServiceError, malformed
 
 JSON = "application/json"
+PROTOBUF = "application/x-protobuf"
+MEDIA_TYPES = (JSON, PROTOBUF)
+"""What cells, and the answers to them, come and go in."""
 
+_EITHER = " or ".join(MEDIA_TYPES)
+_QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
 _ENCODINGS = {"identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 
@@ -65,23 +70,46 @@ def content_encoding(headers: Headers) -> str:
     return _ENCODINGS[given]
 
 
-def require_json(headers: Headers) -> None:
-    """Refuse a request whose body is not JSON or whose caller does not take JSON.
+def body_type(headers: Headers) -> str:
+    """The media type of the request's body: one of `MEDIA_TYPES`, its parameters left aside.
 
     Raises:
-        ServiceError: `unsupported`.
+        ServiceError: `unsupported` for any other.
     """
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        raise ServiceError(ErrorKind.UNSUPPORTED, f"Content-Type must be {JSON}")
-    if not _admits_json(",".join(headers.getlist("accept"))):
-        raise ServiceError(ErrorKind.UNSUPPORTED, f"the answer is {JSON}, which Accept rules out")
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given not in MEDIA_TYPES:
+        raise ServiceError(ErrorKind.UNSUPPORTED, f"Content-Type must be {_EITHER}")
+    return given
 
 
-def _admits_json(accept: str) -> bool:
-    """Whether an `Accept` header allows JSON; the most specific range decides (RFC 9110, 12.5.1)."""
-    allowed = {}
-    for media_range in accept.lower().split(","):
+def answer_type(headers: Headers, own: str) -> str:
+    """The media type of the answer: what `Accept` likes best (RFC 9110, 12.5.1).
+
+    Args:
+        headers: of the request.
+        own: the request's own type, which decides where `Accept` likes both as much or says nothing.
+
+    Raises:
+        ServiceError: `unsupported` where `Accept` rules all of `MEDIA_TYPES` out.
+    """
+    qualities = _qualities(",".join(headers.getlist("accept")))
+    best = max((own, *MEDIA_TYPES), key=lambda name: _quality(name, qualities))
+    if not _quality(best, qualities):
+        # HTTP has 406 for this; API 6 has one kind and one status for all media types.
+        raise ServiceError(ErrorKind.UNSUPPORTED, f"the answer is {_EITHER}, which Accept rules out")
+    return best
+
+
+def _qualities(accept: str) -> dict[str, float]:
+    """The quality of each range of an `Accept` header; what is no quality counts as none given."""
+    qualities = {}
+    for media_range in filter(None, map(str.strip, accept.lower().split(","))):
         name, *parameters = [part.strip() for part in media_range.split(";")]
-        quality = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
-        allowed[name] = quality.strip("0.") != ""
-    return next((allowed[name] for name in (JSON, "application/*", "*/*") if name in allowed), not accept.strip())
+        given = next((part.removeprefix("q=") for part in parameters if part.startswith("q=")), "")
+        qualities[name] = float(given) if _QUALITY.fullmatch(given) else 1.0
+    return qualities or {"*/*": 1.0}
+
+
+def _quality(name: str, qualities: dict[str, float]) -> float:
+    """The quality of a media type: that of the most specific range that holds it."""
+    return next((qualities[range_] for range_ in (name, "application/*", "*/*") if range_ in qualities), 0.0)

@@ -5,10 +5,10 @@ Counts go from text straight into buffers and no Python object is made for them;
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-from collections.abc import Callable, Collection
-from typing import Any, Literal, NoReturn, TypeAlias, cast
+import time
+from collections.abc import Collection
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,6 @@ from service.core.errors import ErrorKind, ServiceError, invalid, malformed, too
 from service.core.messages import (
     Counts,
     CsrCounts,
-    DenseCounts,
     EncodeReply,
     EncodeRequest,
     Labels,
@@ -30,13 +29,14 @@ from service.core.messages import (
     Output,
     ValidationReport,
 )
+from service.rest.number_text import PIECE_BYTES, ListText, NumberReader, NumberType, cut_lists, is_number, parsed
 from service.rest.schemas import CsrRows, EncodeBody, EncodeOptions, LabelValue
 
-NumberType: TypeAlias = Literal["d", "i"]
-
-_DTYPES: dict[NumberType, type[np.generic]] = {"d": np.float64, "i": np.int64}
 _COUNT_FIELDS = ("gene_counts", "protein_counts")
 _CSR_PARTS: dict[str, NumberType] = {"indptr": "i", "indices": "i", "data": "d"}
+PIECE_VALUES = 1 << 16
+"""Numbers of an answer that are written in one go, about three milliseconds' work."""
+
 _OUT_OF_RANGE = ("greater_than_equal", "less_than_equal", "literal_error")
 # Looking a member up walks the object, so all of n members cost n * n.
 _MAX_COVARIATES = 1000
@@ -50,7 +50,15 @@ def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
         ServiceError: `malformed` for what is not JSON, not a known field, given twice, or of a wrong type; `invalid`
             for ragged rows, options out of range and absent `gene_counts`; `too_large` for lists over `limits`.
     """
-    document = _parse(body)
+    skeleton, texts = cut_lists(body, dict.fromkeys(_COUNT_FIELDS, _CSR_PARTS))
+    try:
+        # A parser of its own, because one cannot be used again while anything of its last document lives.
+        document = parsed(simdjson.Parser(), skeleton, "the body")
+    except ServiceError:
+        if len(body) > PIECE_BYTES:
+            raise
+        # There may be text among the numbers: the whole is read again, to say where.
+        document, texts = parsed(simdjson.Parser(), body, "the body"), {}
     if not isinstance(document, simdjson.Object):
         malformed("the body must be a JSON object")
     fields = {
@@ -59,10 +67,7 @@ def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
         else value
         for name, value in _members(document, "", EncodeBody.model_fields).items()
     }
-    # simdjson flattens lists hidden in a row or vector without a word. More brackets than the fields account for mean
-    # that there may be one (or a name with a bracket), and only then is every number looked at.
-    suspect = body.count(b"[") != sum(_n_lists(name, value) for name, value in fields.items())
-    reader = _FieldReader(fields, limits, suspect)
+    reader = _FieldReader(fields, texts, limits)
     gene_counts = reader.counts("gene_counts")
     if gene_counts is None:
         invalid("gene_counts is missing", field="gene_counts")
@@ -82,22 +87,44 @@ def encode_reply(reply: EncodeReply) -> bytes:
     if reply.cells is not None:
         body["cells"] = reply.cells
     if reply.qz_mean is not None:
-        body["qz"] = {"mean": reply.qz_mean, "variance": reply.qz_variance}
+        body["qz"] = {"mean": _array(reply.qz_mean), "variance": _array(reply.qz_variance)}
     if reply.ql_mean is not None:
-        body["ql"] = {"mean": reply.ql_mean, "variance": reply.ql_variance}
+        body["ql"] = {"mean": _array(reply.ql_mean), "variance": _array(reply.ql_variance)}
     if reply.z is not None:
-        body["z"] = reply.z
+        body["z"] = _array(reply.z)
     if reply.library_observed is not None:
-        body["library"] = {"observed": reply.library_observed}
+        body["library"] = {"observed": _array(reply.library_observed)}
         if reply.library_latent is not None:
-            body["library"]["latent"] = reply.library_latent
+            body["library"]["latent"] = _array(reply.library_latent)
     if (samples := reply.samples) is not None:
         body["samples"] = {
             "seed": samples.seed,
-            "latent": {"z": samples.latent_z, "l": samples.latent_l},
-            "untran_latent": {"z": samples.untran_latent_z, "l": samples.untran_latent_l},
+            "latent": {"z": _array(samples.latent_z), "l": _array(samples.latent_l)},
+            "untran_latent": {"z": _array(samples.untran_latent_z), "l": _array(samples.untran_latent_l)},
         }
     body["warnings"] = reply.warnings
+    return _dumps(body)
+
+
+def _array(values: npt.NDArray[np.float32] | None) -> object:
+    """What orjson writes as `values`; a long array is text already, for orjson would let nobody in between."""
+    return values if values is None or values.size <= PIECE_VALUES else orjson.Fragment(_array_text(values))
+
+
+def _array_text(values: npt.NDArray[np.float32]) -> bytes:
+    if values.size <= PIECE_VALUES:
+        return _dumps(values)
+    n_rows = PIECE_VALUES * len(values) // values.size
+    if n_rows == 0:
+        return b"[%b]" % b",".join(map(_array_text, values))
+    pieces = []
+    for start in range(0, len(values), n_rows):
+        pieces.append(_dumps(values[start : start + n_rows])[1:-1])
+        time.sleep(0)
+    return b"[%b]" % b",".join(pieces)
+
+
+def _dumps(body: object) -> bytes:
     return orjson.dumps(body, np.ascontiguousarray, orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -119,15 +146,6 @@ def card_fields(card: ModelCard) -> dict[str, Any]:
         own["reason"] = card.reason
     # `own` first for its order and last because a manifest may not overrule it.
     return own | dict(card.manifest) | own
-
-
-def _parse(body: bytes | bytearray) -> object:
-    try:
-        # A parser of its own, because one cannot be used again while anything of its last document lives.
-        return simdjson.Parser().parse(body)
-    except (ValueError, RuntimeError) as error:
-        reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
-        malformed(f"the body is not valid JSON ({reason.partition('  ')[0]})")
 
 
 def _members(parsed: simdjson.Object, path: str, known: Collection[str] | None) -> dict[str, Any]:
@@ -154,28 +172,20 @@ def _dotted(path: str, key: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _n_lists(name: str, value: object) -> int:
-    """How many lists a well-formed field consists of."""
-    if isinstance(value, dict):
-        return sum(isinstance(member, simdjson.Array) for member in value.values())
-    if isinstance(value, simdjson.Array):
-        return 1 + len(value) if name in _COUNT_FIELDS else 1
-    return 0
-
-
 class _FieldReader:
     """Turns the fields of one body into what the core takes.
 
     Attributes:
         fields: members of the body; objects are dictionaries already, lists are still simdjson's.
+        texts: lists of numbers that were cut out of the body, by the number that stands in their place.
         limits: on the length of lists, checked before any Python object is made for their items.
-        suspect: whether lists of numbers must be searched for hidden lists.
     """
 
-    def __init__(self, fields: dict[str, Any], limits: Limits, suspect: bool) -> None:
+    def __init__(self, fields: dict[str, Any], texts: dict[int, ListText], limits: Limits) -> None:
         self._fields = fields
+        self._texts = texts
         self._limits = limits
-        self._suspect = suspect
+        self._numbers = NumberReader(limits)
 
     def options(self) -> dict[str, Any]:
         """The small fields, checked by pydantic, as arguments of `EncodeRequest`."""
@@ -192,16 +202,17 @@ class _FieldReader:
         return options
 
     def counts(self, field: str) -> Counts | None:
-        """A matrix of counts: float64 rows or CSR with int64 structure; None where it is absent or null."""
+        """A matrix of counts in float64, genes as CSR however they were written; None where it is absent or null."""
         value = self._fields.get(field)
         if value is None:
             return None
         if isinstance(value, dict):
             parts = {part: self._vector(value.get(part), f"{field}.{part}", of) for part, of in _CSR_PARTS.items()}
             return CsrCounts(parts["indptr"], parts["indices"], parts["data"])
-        if not isinstance(value, simdjson.Array):
+        text = self._text(value)
+        if text is None:
             malformed(f"{field} must be a list of rows, or an object of indptr, indices and data", field=field)
-        return self._rows(value, field)
+        return self._numbers.matrix(text, field, sparse=field == "gene_counts")
 
     def labels(self, field: str) -> Labels | None:
         """Labels of the cells, of the types JSON gave them; None where they are absent or null."""
@@ -217,7 +228,7 @@ class _FieldReader:
         """Numbers by covariate: float64 [cells], or [] where one is given for all."""
         path = "continuous_covariates"
         return {
-            key: np.asarray(value, np.float64) if _is_number(value) else self._vector(value, _dotted(path, key), "d")
+            key: np.asarray(value, np.float64) if is_number(value) else self._vector(value, _dotted(path, key), "d")
             for key, value in self._object(path).items()
         }
 
@@ -243,40 +254,18 @@ class _FieldReader:
             return Labels.one(_label(value, field, None))
         return Labels.per_cell([_label(item, field, index) for index, item in enumerate(self._items(value, field))])
 
-    def _rows(self, rows: simdjson.Array, field: str) -> Counts:
-        if len(rows) > self._limits.max_request_cells:
-            too_large(f"{field} has more rows than max_request_cells, {self._limits.max_request_cells}", field=field)
-        widths = [len(row) if isinstance(row, simdjson.Array) else -1 for row in rows]
-        if -1 in widths:
-            index = widths.index(-1)
-            malformed(f"{field} must be a list of rows; item {index} is not a list", field=field, index=index)
-        width = widths[0] if widths else 0
-        if widths.count(width) != len(widths):
-            index = next(index for index, other in enumerate(widths) if other != width)
-            detail = f"row {index} of {field} has {widths[index]} values where the rows before it have {width}"
-            invalid(detail, field=field, index=index)
-        if width > self._limits.max_columns:
-            too_large(f"{field} has more columns than max_columns, {self._limits.max_columns}", field=field)
-        values = self._numbers(rows, field, "d", lambda row: all(map(_is_number, row)))
-        return DenseCounts(values.reshape(len(widths), width))
-
     def _vector(self, value: object, field: str, of_type: NumberType) -> npt.NDArray[Any]:
-        if not isinstance(value, simdjson.Array):
+        text = self._text(value)
+        if text is None:
             malformed(f"{field} must be a list of numbers", field=field)
-        return self._numbers(value, field, of_type, _is_number if of_type == "d" else _is_int64)
+        return self._numbers.vector(text, field, of_type)
 
-    def _numbers(
-        self, values: simdjson.Array, field: str, of_type: NumberType, is_right: Callable[[Any], bool]
-    ) -> npt.NDArray[Any]:
-        """The numbers in a list or in rows, flat; the first item that `is_right` denies is refused by its index."""
-        if not self._suspect:
-            with contextlib.suppress(TypeError, ValueError):
-                return np.frombuffer(values.as_buffer(of_type=of_type), _DTYPES[of_type])
-        for index, item in enumerate(values):
-            if not is_right(item):
-                wanted = "numbers" if of_type == "d" else "whole numbers of 64 bits"
-                malformed(f"{field} must hold {wanted} alone; item {index} does not", field=field, index=index)
-        return np.frombuffer(values.as_buffer(of_type=of_type), _DTYPES[of_type])
+    def _text(self, value: object) -> ListText | None:
+        """The text of a list, cut out before or not; None where `value` is no list."""
+        if isinstance(value, simdjson.Array):
+            text = cast(bytes, value.mini)  # its stub says str
+            return ListText(text, 0, len(text))
+        return self._texts.get(value) if type(value) is int else None
 
 
 def _label(value: object, field: str, index: int | None) -> LabelValue:
@@ -284,14 +273,6 @@ def _label(value: object, field: str, index: int | None) -> LabelValue:
     if type(value) not in (str, int, float, bool):
         malformed(f"{field} must hold labels alone: text, numbers, true or false", field=field, index=index)
     return cast(LabelValue, value)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_int64(value: object) -> bool:
-    return type(value) is int and -(2**63) <= value < 2**63
 
 
 def _refuse_option(error: ValidationError) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.core.errors import ErrorKind
+from service.protobuf.stubs.totalvi_v1_pb2 import DESCRIPTOR
 
 Vector: TypeAlias = list[float]
 Matrix: TypeAlias = list[list[float]]
@@ -268,6 +269,13 @@ class Problem(BaseModel):
     ] = None
     index: Annotated[int | None, Field(description="Position of the first offender in that field.")] = None
     counts: Annotated[dict[str, int] | None, Field(description="Further numbers, by name.")] = None
+
+
+def message_schema(name: str) -> dict[str, Any]:
+    """The schema of a body that is a message of gRPC."""
+    full_name = DESCRIPTOR.message_types_by_name[name].full_name
+    said = f"The message `{full_name}` of `proto/totalvi_v1.proto`, serialised."
+    return {"type": "string", "format": "binary", "description": said}
 
 
 def components() -> dict[str, Any]:

@@ -14,19 +14,19 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
 from service.core.engine import Engine
-from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import EncodeRequest
+from service.core.errors import ErrorKind, ServiceError, invalid
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rest import headers, json_codec
-from service.rest.errors import HTTP_STATUS, documented, problem
+from service.rest.errors import documented, problem
 from service.rest.limits import decompress, read_body
-from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits, ValidateAnswer
+from service.rest.media_types import CODECS, Asked, Codec
+from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits, ValidateAnswer, message_schema
 
 T = TypeVar("T")
 
-CellWork: TypeAlias = Callable[[Engine, EncodeRequest, Call, str | None, str | None], Awaitable[bytes]]
-"""What is done with a decoded request for a model and a version of it: the body of the answer."""
+CellWork: TypeAlias = Callable[[Engine, Asked, Call, Codec], Awaitable[bytes]]
+"""What is done with what is asked: the answer, as a body that the codec wrote."""
 
 
 def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -42,18 +42,28 @@ _CARD_ANSWERS = _READ_ANSWERS | {
 }
 _CARD_DOCS = {"parameters": [_header("If-None-Match", "ETags of the cards that the caller has.", {"type": "string"})]}
 
-_ENCODE_ANSWERS = {200: {"headers": headers.described("Server-Timing")}} | documented(
-    *(kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED), headers=("Server-Timing",)
-)
+
+def _answered(message: str, *refusals: ErrorKind) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` of a route with cells; of the answer FastAPI adds the JSON."""
+    content = {headers.PROTOBUF: {"schema": message_schema(message)}}
+    answer = {"headers": headers.described("Server-Timing"), "content": content}
+    return {200: answer} | documented(*refusals, headers=("Server-Timing",))
+
+
+_REFUSALS = [kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED]
+_ENCODE_ANSWERS = _answered("EncodeResponse", *_REFUSALS)
 # Whatever encoding refuses but for a full queue, which is not asked.
-_VALIDATE_ANSWERS = {
-    status: answer for status, answer in _ENCODE_ANSWERS.items() if status != HTTP_STATUS[ErrorKind.OVERLOADED][0]
-}
+_VALIDATE_ANSWERS = _answered("ValidateResponse", *(kind for kind in _REFUSALS if kind is not ErrorKind.OVERLOADED))
 # FastAPI is not told of the body, since it would parse it; this is what it would have written.
 _CELLS_DOCS: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {headers.JSON: {"schema": {"$ref": "#/components/schemas/EncodeBody"}}},
+        "description": "JSON, or the message of gRPC, whose `model` and `model_version`, where set, may not be others "
+        "than the path names. `Accept` chooses the type of the answer; left out, it is the request's.",
+        "content": {
+            headers.JSON: {"schema": {"$ref": "#/components/schemas/EncodeBody"}},
+            headers.PROTOBUF: {"schema": message_schema("EncodeRequest")},
+        },
     },
     "parameters": [
         _header("Content-Encoding", "How the body is compressed.", {"enum": ["identity", "gzip", "zstd"]}),
@@ -83,7 +93,7 @@ def v1_router(engine: Engine) -> APIRouter:
         operation: str, work: CellWork, request: Request, model: str | None = None, version: str | None = None
     ) -> Response:
         async def walk(call: Call) -> Response:
-            return await _walk(engine, request, call, lambda cells: work(engine, cells, call, model, version))
+            return await _walk(engine, request, call, work, model, version)
 
         return await answer(request, operation, walk)
 
@@ -166,22 +176,23 @@ def v1_router(engine: Engine) -> APIRouter:
     return router
 
 
-async def _encode(engine: Engine, cells: EncodeRequest, call: Call, model: str | None, version: str | None) -> bytes:
-    reply = await engine.encode(cells, call, model=model, version=version)
+async def _encode(engine: Engine, asked: Asked, call: Call, codec: Codec) -> bytes:
+    reply = await engine.encode(asked.cells, call, model=asked.model, version=asked.version)
     with call.phase("encode"):
-        return await off_loop_if(reply.nbytes > HEAVY_BYTES, json_codec.encode_reply, reply)
+        return await off_loop_if(reply.nbytes > HEAVY_BYTES, codec.encode_reply, reply)
 
 
-async def _validate(engine: Engine, cells: EncodeRequest, call: Call, model: str | None, version: str | None) -> bytes:
-    report = await engine.validate(cells, call, model=model, version=version)
-    return json_codec.encode_report(report)
+async def _validate(engine: Engine, asked: Asked, call: Call, codec: Codec) -> bytes:
+    report = await engine.validate(asked.cells, call, model=asked.model, version=asked.version)
+    return codec.encode_report(report)
 
 
 async def _walk(
-    engine: Engine, request: Request, call: Call, work: Callable[[EncodeRequest], Awaitable[bytes]]
+    engine: Engine, request: Request, call: Call, work: CellWork, model: str | None, version: str | None
 ) -> Response:
-    """The walk of one call with cells: a body in, what `work` makes of it out."""
-    headers.require_json(request.headers)
+    """The walk of one call with cells, to the model and version of its path: a body in, what `work` makes of it out."""
+    body_type = headers.body_type(request.headers)
+    answer_type = headers.answer_type(request.headers, own=body_type)
     encoding = headers.content_encoding(request.headers)
     timeout_s = headers.timeout_s(request.headers)
     if timeout_s is not None:
@@ -199,10 +210,23 @@ async def _walk(
             )
             call.n_bytes = len(content)
             heavy = call.n_bytes > HEAVY_BYTES
-            cells = await off_loop_if(heavy, json_codec.decode_request, content, engine.limits)
-        return _json(await work(cells))
+            asked = await off_loop_if(heavy, CODECS[body_type].decode_request, content, engine.limits)
+        answered = await work(engine, _addressed(asked, model, version), call, CODECS[answer_type])
+        return Response(answered, media_type=answer_type)
 
     return await unless_gone(request.receive, answer())
+
+
+def _addressed(asked: Asked, model: str | None, version: str | None) -> Asked:
+    """What is asked, of the model and version that the path names; what it leaves open the body may name.
+
+    Raises:
+        ServiceError: `invalid` where the body names another one than the path.
+    """
+    for field, of_path, of_body in (("model", model, asked.model), ("model_version", version, asked.version)):
+        if None not in (of_path, of_body) and of_path != of_body:
+            invalid(f"{field} is another one than the path names; leave it out or name the same", field=field)
+    return dataclasses.replace(asked, model=model or asked.model, version=version or asked.version)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

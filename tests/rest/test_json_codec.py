@@ -19,6 +19,7 @@ from service.core.messages import (
     Output,
     Samples,
 )
+from service.rest import json_codec
 from service.rest.json_codec import card_fields, decode_request, encode_reply
 
 ROWS = b'"gene_counts":[[1,2],[3,4]]'
@@ -35,11 +36,23 @@ def refusal(body: dict[str, Any] | bytes, limits: Limits | None = None) -> Servi
     return caught.value
 
 
-def test_rows_become_one_buffer() -> None:
-    counts = decode({"gene_counts": [[1, 2.5, 0], [3, 0, 2**64 - 1]]}).gene_counts
+ROWS_OF_ALL_KINDS = [[1, 2.5, 0], [3, 0, 2**64 - 1], [0, -0.0, -1]]
+
+
+def test_rows_of_genes_become_csr() -> None:
+    counts = decode({"gene_counts": ROWS_OF_ALL_KINDS}).gene_counts
+    assert isinstance(counts, CsrCounts)
+    assert (counts.indptr.dtype, counts.indices.dtype, counts.data.dtype) == (np.int64, np.int32, np.float64)
+    assert [counts.indptr.tolist(), counts.indices.tolist()] == [[0, 2, 4, 5], [0, 1, 0, 2, 2]]
+    assert counts.data.tolist() == [1, 2.5, 3, 2.0**64, -1]
+    assert counts.n_columns == 3
+
+
+def test_rows_of_proteins_become_one_buffer() -> None:
+    counts = decode({"gene_counts": [[1]] * 3, "protein_counts": ROWS_OF_ALL_KINDS}).protein_counts
     assert isinstance(counts, DenseCounts)
     assert counts.values.dtype == np.float64
-    np.testing.assert_array_equal(counts.values, [[1, 2.5, 0], [3, 0, 2.0**64]])
+    np.testing.assert_array_equal(counts.values, [[1, 2.5, 0], [3, 0, 2.0**64], [0, 0, -1]])
 
 
 def test_csr_keeps_its_structure() -> None:
@@ -52,9 +65,10 @@ def test_csr_keeps_its_structure() -> None:
 
 @pytest.mark.parametrize(("rows", "shape"), [([], (0, 0)), ([[], []], (2, 0))])
 def test_empty_matrices_keep_their_shape(rows: list[list[int]], shape: tuple[int, int]) -> None:
-    counts = decode({"gene_counts": rows}).gene_counts
-    assert isinstance(counts, DenseCounts)
-    assert counts.values.shape == shape
+    request = decode({"gene_counts": rows, "protein_counts": rows})
+    assert isinstance(request.gene_counts, CsrCounts) and isinstance(request.protein_counts, DenseCounts)
+    assert (request.gene_counts.n_cells, request.gene_counts.n_columns) == shape
+    assert request.protein_counts.values.shape == shape
 
 
 def test_all_fields() -> None:
@@ -150,8 +164,8 @@ def test_what_is_not_a_json_object_is_malformed(body: bytes) -> None:
 def test_a_long_fraction_is_a_number() -> None:
     body = b'{"gene_counts":[[1.' + b"5" * 5_000_000 + b"]]}"
     counts = decode(body).gene_counts
-    assert isinstance(counts, DenseCounts)
-    assert counts.values.tolist() == [[1.5555555555555556]]
+    assert isinstance(counts, CsrCounts)
+    assert counts.data.tolist() == [1.5555555555555556]
 
 
 # (gene_counts, kind, field, index)
@@ -387,6 +401,16 @@ def test_float32_values_survive_the_text(values: list[float]) -> None:
     array = np.array(values, np.float32)
     body = orjson.loads(encode_reply(reply(ql_mean=array, ql_variance=array)))
     assert np.array(body["ql"]["mean"], np.float32).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("piece_values", [1, 4, 7, 30, 1000])
+def test_long_arrays_are_written_in_pieces(piece_values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    vector, cube = np.arange(5, dtype=np.float32) / 7, np.arange(90, dtype=np.float32).reshape(3, 5, 6) / 7
+    turned = np.asfortranarray(cube)
+    answer = reply(z=cube[0], ql_mean=vector, ql_variance=vector, samples=Samples(1, cube, cube[0], turned, turned[0]))
+    whole = encode_reply(answer)
+    monkeypatch.setattr(json_codec, "PIECE_VALUES", piece_values)
+    assert encode_reply(answer) == whole
 
 
 def test_card_fields() -> None:

@@ -10,12 +10,14 @@ from service.core.errors import ErrorKind
 from service.core.messages import Coverage, EncodeRequest, Limits, Output, ValidationReport
 from service.rest.app import build_app
 from service.rest.errors import HTTP_STATUS
+from service.rest.headers import MEDIA_TYPES, PROTOBUF
 from service.rest.json_codec import decode_request
 from service.rest.schemas import EncodeBody, EncodeOptions
 from tests.saves import ROOT
 
 from .fake_engine import FakeEngine
 
+PROTO = (ROOT / "proto" / "totalvi_v1.proto").read_text()
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
@@ -58,6 +60,20 @@ def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
                 assert all(responses[status]["content"] == PROBLEM for status in expected)
                 schema = operation["requestBody"]["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/EncodeBody"}
+
+
+def test_what_takes_cells_takes_and_answers_messages(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        if (operation := operations.get("post")) is None:
+            continue
+        answered = "EncodeResponse" if path.endswith("/encode") else "ValidateResponse"
+        said = {"EncodeRequest": operation["requestBody"], answered: operation["responses"]["200"]}
+        for name, body in said.items():
+            assert tuple(body["content"]) == MEDIA_TYPES
+            schema = body["content"][PROTOBUF]["schema"]
+            assert (schema["type"], schema["format"]) == ("string", "binary")
+            assert f"`totalvi.v1.{name}` of `proto/totalvi_v1.proto`" in schema["description"]
+            assert f"message {name} {{" in PROTO
 
 
 def test_operations_have_names(document: dict[str, Any]) -> None:
