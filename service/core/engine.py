@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from model.contract import LatentParams
 from service.core.batcher import Batcher
@@ -18,6 +19,24 @@ from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.preparation import PreparedRequest, prepare
 from service.core.recorder import Call, Recorder, recorded
 from service.core.reply import compose_reply
+from service.core.stream import EncodeStream, StreamSlice
+from service.core.ticket import Ticket
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class AdmittedSlice:
+    """A slice of a stream in the queue.
+
+    Attributes:
+        prepared: its cells.
+        model: that computes them.
+        ticket: its place.
+    """
+
+    prepared: PreparedRequest
+    model: LoadedModel
+    ticket: Ticket[LatentParams]
+
 
 _LATE = "the deadline passed before the answer was ready"
 
@@ -32,6 +51,7 @@ class Engine:
         health: of the process.
         recorder: told of every call.
         clock: monotonic seconds, the batcher's.
+        sleep: waits that many seconds.
     """
 
     def __init__(
@@ -43,6 +63,7 @@ class Engine:
         health: Health,
         recorder: Recorder,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.limits = limits
         self.health = health
@@ -50,6 +71,7 @@ class Engine:
         self._batcher = batcher
         self._recorder = recorder
         self._clock = clock
+        self._sleep = sleep
 
     def call(
         self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
@@ -81,9 +103,58 @@ class Engine:
             ServiceError: of any kind.
         """
         loaded, prepared = await self._prepare(request, call, model, version)
-        params = await self._posterior(prepared, loaded, call)
-        with call.phase("encode"):
-            return await self._compose(prepared, params, loaded, call)
+        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+        return await self._answer(prepared, loaded, ticket, call)
+
+    async def open_stream(
+        self, first: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
+    ) -> EncodeStream:
+        """Begin a stream with its first message: the model that it resolves to computes the whole of it.
+
+        Args:
+            first: decoded, unchecked; `NO_CELLS` where it brings none.
+            call: the open call; model and phases are filled in.
+            model: name; None: the only model.
+            version: None: the highest.
+
+        Raises:
+            ServiceError: for the model, or for what the first message says of all cells.
+        """
+        loaded = self._resolve(call, model, version)
+        with call.phase("decode"):
+            heavy = first.nbytes + call.n_bytes > HEAVY_BYTES
+            return await off_loop_if(heavy, EncodeStream, first, loaded, self.limits)
+
+    async def admit_slice(self, piece: StreamSlice, call: Call) -> AdmittedSlice:
+        """Check a slice of a stream and queue it as one request. What is admitted must go to `encode_slice` at once.
+
+        A full queue refuses a request, but a slice waits for it: its caller could come again only by giving up the
+        stream. It tries again after the time that the refusal tells, until the call's deadline. A stream whose next
+        slice is read only then has no more than one outside the queue's bounds, and slows its caller down.
+
+        Args:
+            piece: of a stream that was opened with this call.
+            call: cells and phases are added to it.
+
+        Raises:
+            ServiceError: of any kind but OVERLOADED.
+        """
+        request, loaded = piece.request, piece.stream.model
+        call.n_cells += request.n_cells
+        with call.phase("decode"):
+            held = request.nbytes + piece.n_bytes
+            prepared = await off_loop_if(held > HEAVY_BYTES, piece.prepare, self.limits, held_bytes=held)
+        with call.phase("queue"):
+            async with self._within_deadline(call):
+                return AdmittedSlice(prepared, loaded, await self._submit_in_time(prepared, loaded, call))
+
+    async def encode_slice(self, admitted: AdmittedSlice, call: Call) -> EncodeReply:
+        """Wait for the answer to a slice. Cancelling the task withdraws its cells from the queue.
+
+        Raises:
+            ServiceError: of any kind but OVERLOADED.
+        """
+        return await self._answer(admitted.prepared, admitted.model, admitted.ticket, call)
 
     async def validate(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -127,27 +198,49 @@ class Engine:
         self, request: EncodeRequest, call: Call, model: str | None, version: str | None
     ) -> tuple[LoadedModel, PreparedRequest]:
         """Find the model and hold the request against it."""
-        self._refuse_before_start()
-        loaded = self._catalog.resolve(model, version)
-        call.model, call.model_version, call.n_cells = loaded.name, loaded.version, request.n_cells
+        loaded = self._resolve(call, model, version)
+        call.n_cells = request.n_cells
         with call.phase("decode"):
             held = request.nbytes + call.n_bytes
             return loaded, await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
 
-    async def _posterior(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> LatentParams:
-        """Queue, wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
-        if prepared.n_cells == 0:
-            return LatentParams.empty(loaded.spec.n_latent)
-        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+    def _resolve(self, call: Call, model: str | None, version: str | None) -> LoadedModel:
+        """Find the model, and put it on the call."""
+        self._refuse_before_start()
+        loaded = self._catalog.resolve(model, version)
+        call.model, call.model_version = loaded.name, loaded.version
+        return loaded
+
+    async def _submit_in_time(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
+        """Queue a request, again and again while the queue is full."""
+        while True:
+            try:
+                return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+            except ServiceError as error:
+                if error.kind is not ErrorKind.OVERLOADED or error.retry_after_s is None:
+                    raise
+                retry_after_s = error.retry_after_s
+            await self._sleep(retry_after_s)
+
+    async def _answer(
+        self, prepared: PreparedRequest, loaded: LoadedModel, ticket: Ticket[LatentParams], call: Call
+    ) -> EncodeReply:
+        """What follows once a request is in the queue."""
+        params = await self._posterior(ticket, loaded, call)
+        with call.phase("encode"):
+            return await self._compose(prepared, params, loaded, call)
+
+    async def _posterior(self, ticket: Ticket[LatentParams], loaded: LoadedModel, call: Call) -> LatentParams:
+        """Wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
         try:
             async with self._within_deadline(call):
                 parts = await ticket.future
         finally:
             # After a normal end this does nothing.
             ticket.cancel()
-            call.phase_s["queue"] = ticket.queue_s
-            call.phase_s["compute"] = ticket.compute_s
-        return LatentParams.concatenate(parts)
+            call.spend("queue", ticket.queue_s)
+            call.spend("compute", ticket.compute_s)
+        return LatentParams.concatenate(parts) if parts else LatentParams.empty(loaded.spec.n_latent)
 
     async def _compose(
         self, prepared: PreparedRequest, params: LatentParams, loaded: LoadedModel, call: Call

@@ -62,6 +62,18 @@ def for_caller(error: Exception, request_id: str) -> ServiceError:
     return ServiceError(ErrorKind.INTERNAL, f"internal error; the log has it under request id {request_id}")
 
 
+def in_message(error: ServiceError, number: int) -> ServiceError:
+    """The error of one message of a stream, counted from 0: the same, but that the caller is told which it was."""
+    return ServiceError(
+        error.kind,
+        f"message {number}: {error.detail}",
+        field=error.field,
+        index=error.index,
+        counts={**error.counts, "message": number},
+        retry_after_s=error.retry_after_s,
+    )
+
+
 def invalid(
     detail: str, *, field: str | None = None, index: int | None = None, counts: Mapping[str, int] | None = None
 ) -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,9 @@ class CsrCounts:
 
 
 Counts: TypeAlias = DenseCounts | CsrCounts
+
+NO_CELLS: Final = DenseCounts(np.empty((0, 0), dtype=np.uint8))
+"""The `gene_counts` of a stream's first message that brings no cells: this very object."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ import secrets
 import numpy as np
 
 from model.contract import CategoricalField, CellBatch, Float32Array
-from service.core.alignment import EXAMPLES, sample
+from service.core.alignment import EXAMPLES, ColumnMap, sample
 from service.core.catalog import LoadedModel
 from service.core.errors import invalid
 from service.core.messages import Coverage, EncodeRequest, Labels, Limits, Notice, Output
@@ -21,6 +21,19 @@ from service.core.validation import (
     protein_rows,
     unknown_labels,
 )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Where the columns of a request go, or those of all slices of a stream.
+
+    Attributes:
+        genes: the gene columns.
+        proteins: the protein columns.
+    """
+
+    genes: ColumnMap
+    proteins: ColumnMap
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +86,47 @@ class PreparedRequest:
         return int(self.batch.indptr[stop] - self.batch.indptr[start])
 
 
-def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits, *, held_bytes: int = 0) -> PreparedRequest:
+def check_request(request: EncodeRequest, model: LoadedModel, limits: Limits) -> None:
+    """Hold sizes and options against the limits and their ranges: what takes no look at a column or a count.
+
+    Raises:
+        ServiceError: TOO_LARGE or INVALID.
+    """
+    check_limits(request, limits, n_samples=_n_samples(request), n_latent=model.spec.n_latent)
+    check_options(request)
+
+
+def align_columns(request: EncodeRequest, model: LoadedModel) -> Columns:
+    """Find the model's columns among a request's, by name.
+
+    Raises:
+        ServiceError: INVALID, a name is wrong, or too few genes are known.
+    """
+    genes = model.genes.align(request.genes)
+    share = genes.coverage.coverage
+    if share < request.min_gene_coverage:
+        names = request.genes or ()
+        invalid(
+            f"only {share:.1%} of the model's {len(model.spec.genes)} genes are in the request "
+            f"(min_gene_coverage is {request.min_gene_coverage:.0%}){model.genes.guess(names)}",
+            field="genes",
+            counts={"known": genes.coverage.known, "needed": len(model.spec.genes)},
+        )
+    # Without protein counts every protein is missing; a name list without counts is a mistake.
+    if request.protein_counts is None and request.proteins:
+        invalid("proteins are named, but there are no protein_counts", field="protein_counts")
+    return Columns(genes, model.proteins.align(() if request.protein_counts is None else request.proteins))
+
+
+def prepare(
+    request: EncodeRequest,
+    model: LoadedModel,
+    limits: Limits,
+    *,
+    held_bytes: int = 0,
+    columns: Columns | None = None,
+    continues: bool = False,
+) -> PreparedRequest:
     """Check a request and align it to a model.
 
     Args:
@@ -81,37 +134,23 @@ def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits, *, held_
         model: that it is for.
         limits: on one request.
         held_bytes: what the call holds besides; counted against the queue's bound.
+        columns: where its columns go, whatever names it has; None: they are aligned here.
+        continues: it is a slice of a stream, whose first one bears the warnings of columns and options.
 
     Raises:
         ServiceError: TOO_LARGE or INVALID; nothing is guessed.
     """
-    spec, n_cells = model.spec, request.n_cells
-    n_samples = request.n_samples or int(request.outputs is not None and Output.SAMPLES in request.outputs)
-    check_limits(request, limits, n_samples=n_samples, n_latent=spec.n_latent)
-    check_options(request)
-    genes = model.genes.align(request.genes)
-    share = genes.coverage.coverage
-    if share < request.min_gene_coverage:
-        names = request.genes or ()
-        invalid(
-            f"only {share:.1%} of the model's {len(spec.genes)} genes are in the request "
-            f"(min_gene_coverage is {request.min_gene_coverage:.0%}){model.genes.guess(names)}",
-            field="genes",
-            counts={"known": genes.coverage.known, "needed": len(spec.genes)},
-        )
-    notices = list(genes.notices)
+    check_request(request, model, limits)
+    spec = model.spec
+    if columns is None:
+        columns = align_columns(request, model)
     indptr, indices, counts, gene_notices = gene_rows(
-        request.gene_counts, genes, n_genes=len(spec.genes), allow_non_integer=request.allow_non_integer
+        request.gene_counts, columns.genes, n_genes=len(spec.genes), allow_non_integer=request.allow_non_integer
     )
-    # Without protein counts every protein is missing; a name list without counts is a mistake.
-    if request.protein_counts is None and request.proteins:
-        invalid("proteins are named, but there are no protein_counts", field="protein_counts")
-    proteins = model.proteins.align(() if request.protein_counts is None else request.proteins)
-    notices += proteins.notices
     protein_counts, protein_notices = protein_rows(
         request.protein_counts,
-        proteins,
-        n_cells=n_cells,
+        columns.proteins,
+        n_cells=request.n_cells,
         n_proteins=len(spec.proteins),
         allow_non_integer=request.allow_non_integer,
     )
@@ -124,19 +163,32 @@ def prepare(request: EncodeRequest, model: LoadedModel, limits: Limits, *, held_
         codes=_codes(request, model),
     )
     outputs = _outputs(request, model)
+    notices = (*gene_notices, *protein_notices, *_unused(request, model))
+    if not continues:
+        notices = (*columns.genes.notices, *columns.proteins.notices, *notices, *_untrained(outputs, model))
     return PreparedRequest(
         batch=batch,
         held_bytes=held_bytes,
         library=_row_sums(batch),
         outputs=outputs,
-        n_samples=n_samples,
-        seed=secrets.randbits(63) if request.seed is None else request.seed,
+        n_samples=_n_samples(request),
+        seed=drawn_seed() if request.seed is None else request.seed,
         first_cell=request.first_cell,
         names=request.cells,
-        notices=(*notices, *gene_notices, *protein_notices, *_unused(request, model), *_untrained(outputs, model)),
-        gene_coverage=genes.coverage,
-        protein_coverage=proteins.coverage,
+        notices=notices,
+        gene_coverage=columns.genes.coverage,
+        protein_coverage=columns.proteins.coverage,
     )
+
+
+def drawn_seed() -> int:
+    """A seed for a caller that gave none."""
+    return secrets.randbits(63)
+
+
+def _n_samples(request: EncodeRequest) -> int:
+    """Draws per cell; samples asked for without a number are one."""
+    return request.n_samples or int(request.outputs is not None and Output.SAMPLES in request.outputs)
 
 
 def _codes(request: EncodeRequest, model: LoadedModel) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:

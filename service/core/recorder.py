@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(slots=True)
 class Call:
-    """One call from arrival to answer, as it fills up on its way.
+    """One call from arrival to answer, as it fills up on its way; of a stream cells, bytes and phases are sums.
 
     Attributes:
         transport: `rest` or `grpc`.
-        operation: `encode`, `validate`, …
+        operation: `encode`, `encode_stream`, `validate`, …
         request_id: taken from the caller or made.
         started_s: monotonic seconds at arrival.
         deadline_s: monotonic seconds after which the caller no longer waits; None: it waits for ever.
@@ -54,7 +54,11 @@ class Call:
         try:
             yield
         finally:
-            self.phase_s[name] = self.phase_s.get(name, 0.0) + time.perf_counter() - start
+            self.spend(name, time.perf_counter() - start)
+
+    def spend(self, name: Phase, seconds: float) -> None:
+        """Add to the time of one phase."""
+        self.phase_s[name] = self.phase_s.get(name, 0.0) + seconds
 
     @property
     def server_timing(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from service.core.alignment import shown_key
 from service.core.errors import invalid, malformed, too_large
 from service.core.messages import (
+    NO_CELLS,
     Counts,
     CsrCounts,
     DenseCounts,
@@ -45,31 +46,43 @@ _OUTPUTS: Mapping[int, Output] = {
     pb.OUTPUT_SAMPLES: Output.SAMPLES,
 }
 
+# What every message of a stream may hold; all else is said once, in the first.
+_FIELDS_OF_CELLS = frozenset(
+    {"cells", "gene_counts", "protein_counts", "batch", "categorical_covariates", "continuous_covariates"}
+)
 
-def parse(kind: type[MessageT], body: bytes) -> MessageT:
+
+def parse(kind: type[MessageT], body: bytes | bytearray) -> MessageT:
     """The message of type `kind` that `body` serialises.
 
     Raises:
         ServiceError: `MALFORMED`, where it serialises none.
     """
     try:
-        return kind.FromString(body)
+        # A bytearray is read where it lies, whatever the annotation says; a memoryview would be copied first.
+        return kind.FromString(cast(bytes, body))
     except DecodeError:
         malformed(f"the message is not a serialised {kind.DESCRIPTOR.full_name}")
 
 
-def decode_request(message: pb.EncodeRequest, limits: Limits) -> EncodeRequest:
+def decode_request(message: pb.EncodeRequest, limits: Limits, *, cells_follow: bool = False) -> EncodeRequest:
     """The cells of `message`, their arrays being views on copies of its bytes; values are not checked yet.
+
+    Args:
+        message: as it came.
+        limits: on its lists.
+        cells_follow: it opens a stream and may bring no cells: then its `gene_counts` are `NO_CELLS`.
 
     Raises:
         ServiceError: `MALFORMED`, naming the field that cannot be decoded; `TOO_LARGE`, naming a list too long to walk;
             `INVALID`, where there are no `gene_counts`.
     """
-    if not message.HasField("gene_counts"):
+    has_genes = message.HasField("gene_counts")
+    if not has_genes and (not cells_follow or message.HasField("protein_counts") or message.cells):
         invalid("gene_counts is missing", field="gene_counts")
     _check_lengths(message, longest=max(limits.max_columns, limits.max_request_cells))
     request = EncodeRequest(
-        gene_counts=_decode_counts(message.gene_counts, "gene_counts"),
+        gene_counts=_decode_counts(message.gene_counts, "gene_counts") if has_genes else NO_CELLS,
         protein_counts=(
             _decode_counts(message.protein_counts, "protein_counts") if message.HasField("protein_counts") else None
         ),
@@ -94,6 +107,18 @@ def decode_request(message: pb.EncodeRequest, limits: Limits) -> EncodeRequest:
     if message.HasField("min_gene_coverage"):
         return dataclasses.replace(request, min_gene_coverage=message.min_gene_coverage)
     return request
+
+
+def decode_slice(message: pb.EncodeRequest, limits: Limits) -> EncodeRequest:
+    """The cells of a later `message` of a stream, as `decode_request` would read them.
+
+    Raises:
+        ServiceError: besides, `INVALID` where it says again what the first message has said for all.
+    """
+    for field, _ in message.ListFields():
+        if field.name not in _FIELDS_OF_CELLS:
+            invalid(f"{field.name} is for the first message of a stream alone", field=field.name)
+    return decode_request(message, limits)
 
 
 def encode_reply(reply: EncodeReply) -> pb.EncodeResponse:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
 
 import grpc
 
 from service.core.engine import Engine
+from service.core.errors import ErrorKind, ServiceError
 from service.core.recorder import Call
 from service.core.request_id import request_id_from
 from service.rpc.errors import abort, trailers
 
 Walk: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
 """From a serialised request to a serialised answer; it times its own phases and raises `ServiceError`."""
+
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+"""Sends a serialised message, and waits until its reader has room for it."""
+
+StreamWalk: TypeAlias = Callable[[AsyncIterator[bytes], Write, Call], Awaitable[None]]
+"""From serialised requests to serialised answers, as a `Walk` does."""
 
 
 def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -24,22 +32,49 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
     """
 
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        request_id = request_id_of(context.invocation_metadata() or ())
-        try:
-            with engine.call(
-                transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
-            ) as call:
-                call.n_bytes = len(body)
-                reply = await walk(body, call)
-        except Exception as error:
-            await abort(context, error, request_id, server_timing=call.server_timing)
-        context.set_trailing_metadata(trailers(request_id, call.server_timing))
-        return reply
+        async with _answered(engine, operation, context) as call:
+            call.n_bytes = len(body)
+            return await walk(body, call)
 
     return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The method that answers a stream with a stream by `walk`: one call, recorded as `operation`.
+
+    grpc tells a caller's leaving first as the end of its messages: one that leaves while nothing of its own is under
+    way may be recorded as one that ended its stream.
+    """
+
+    async def answer(bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        async def write(body: bytes) -> None:
+            try:
+                await context.write(body)
+            except grpc.aio.InternalError:
+                # The caller's leaving is in grpc's core already, and on its way to cancel this task.
+                raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answers were written") from None
+
+        async with _answered(engine, operation, context) as call:
+            await walk(bodies, write, call)
+
+    return grpc.stream_stream_rpc_method_handler(answer)
 
 
 def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """The caller's first `x-request-id` where it is a sane one, else a new one."""
     given = next((value for key, value in metadata if key == "x-request-id"), "")
     return request_id_from(given if isinstance(given, str) else "")
+
+
+@contextlib.asynccontextmanager
+async def _answered(engine: Engine, operation: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Call]:
+    """A recorded call; what is raised inside becomes its status, and either way its trailers tell of it."""
+    request_id = request_id_of(context.invocation_metadata() or ())
+    try:
+        with engine.call(
+            transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
+        ) as call:
+            yield call
+    except Exception as error:
+        await abort(context, error, request_id, server_timing=call.server_timing)
+    context.set_trailing_metadata(trailers(request_id, call.server_timing))

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from typing import Final, TypeAlias, TypeVar
 
 import grpc
 
-from service.core.engine import Engine
-from service.core.messages import EncodeReply, EncodeRequest, Limits
+from service.core.engine import AdmittedSlice, Engine
+from service.core.errors import ServiceError, in_message, invalid
+from service.core.messages import NO_CELLS, EncodeReply, EncodeRequest, Limits
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
-from service.protobuf.message_codec import decode_request, encode_card, encode_reply, encode_report, parse
+from service.protobuf.message_codec import (
+    decode_request,
+    decode_slice,
+    encode_card,
+    encode_reply,
+    encode_report,
+    parse,
+)
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
-from service.rpc.call import unary_method
+from service.rpc.call import Write, stream_method, unary_method
+from service.rpc.stream import answer_in_order
+
+T = TypeVar("T")
+
+Asked: TypeAlias = tuple[EncodeRequest, str | None, str | None]
+"""What is asked, and the model and the version that are to answer."""
 
 SERVICE_NAME: Final[str] = pb.DESCRIPTOR.services_by_name["EncoderService"].full_name
 
@@ -27,6 +44,7 @@ class EncoderServicer:
         """What `grpc.method_handlers_generic_handler` takes, by the name of the method."""
         return {
             "Encode": unary_method(self._engine, "encode", self.encode),
+            "EncodeStream": stream_method(self._engine, "encode_stream", self.encode_stream),
             "Validate": unary_method(self._engine, "validate", self.validate),
             "GetModel": unary_method(self._engine, "get_model", self.get_model),
             "ListModels": unary_method(self._engine, "list_models", self.list_models),
@@ -34,14 +52,25 @@ class EncoderServicer:
 
     async def encode(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `EncodeResponse`."""
-        request, model, version = await self._decode(body, call)
-        reply = await self._engine.encode(request, call, model=model, version=version)
-        with call.phase("encode"):
-            return await off_loop_if(reply.nbytes > HEAVY_BYTES, _encode, reply)
+        request, model, version = await self._decode(body, call, _decode_whole)
+        return await _encoded(await self._engine.encode(request, call, model=model, version=version), call)
+
+    async def encode_stream(self, bodies: AsyncIterator[bytes], write: Write, call: Call) -> None:
+        """`stream EncodeRequest` → `stream EncodeResponse`, one for each message with cells.
+
+        What is wrong with a message ends the stream, and tells its number.
+        """
+
+        async def answer(numbered: tuple[int, AdmittedSlice]) -> bytes:
+            number, admitted = numbered
+            with _told_of_message(number):
+                return await _encoded(await self._engine.encode_slice(admitted, call), call)
+
+        await answer_in_order(self._slices(bodies, call), answer, write)
 
     async def validate(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `ValidateResponse`."""
-        request, model, version = await self._decode(body, call)
+        request, model, version = await self._decode(body, call, _decode_whole)
         report = await self._engine.validate(request, call, model=model, version=version)
         return encode_report(report).SerializeToString()
 
@@ -55,16 +84,58 @@ class EncoderServicer:
         parse(pb.ListModelsRequest, body)
         return pb.ListModelsResponse(models=map(encode_card, self._engine.cards())).SerializeToString()
 
-    async def _decode(self, body: bytes, call: Call) -> tuple[EncodeRequest, str | None, str | None]:
+    async def _slices(
+        self, bodies: AsyncIterator[bytes], call: Call
+    ) -> AsyncGenerator[tuple[int, AdmittedSlice], None]:
+        """Read a stream: its slices, each with the number of its message, once it is in the queue."""
+        stream, numbers = None, itertools.count()
+        async for body in bodies:
+            call.n_bytes += len(body)
+            with _told_of_message(number := next(numbers)):
+                if stream is None:
+                    cells, model, version = await self._decode(body, call, _decode_first)
+                    stream = await self._engine.open_stream(cells, call, model=model, version=version)
+                    if cells.gene_counts is NO_CELLS:
+                        continue
+                else:
+                    cells = await self._decode(body, call, _decode_later)
+                admitted = await self._engine.admit_slice(stream.next(cells, n_bytes=len(body)), call)
+            yield number, admitted
+        if stream is None:
+            invalid("the stream ended before its first message, which carries the names and the options")
+
+    async def _decode(self, body: bytes, call: Call, decode: Callable[[bytes, Limits], T]) -> T:
         with call.phase("decode"):
-            return await off_loop_if(call.n_bytes > HEAVY_BYTES, _decode, body, self._engine.limits)
+            return await off_loop_if(len(body) > HEAVY_BYTES, decode, body, self._engine.limits)
 
 
-def _decode(body: bytes, limits: Limits) -> tuple[EncodeRequest, str | None, str | None]:
-    """The request that a message is, with the model and the version that it names."""
+def _decode_whole(body: bytes, limits: Limits) -> Asked:
     message = parse(pb.EncodeRequest, body)
     return decode_request(message, limits), message.model or None, message.model_version or None
 
 
+def _decode_first(body: bytes, limits: Limits) -> Asked:
+    message = parse(pb.EncodeRequest, body)
+    return decode_request(message, limits, cells_follow=True), message.model or None, message.model_version or None
+
+
+def _decode_later(body: bytes, limits: Limits) -> EncodeRequest:
+    return decode_slice(parse(pb.EncodeRequest, body), limits)
+
+
+async def _encoded(reply: EncodeReply, call: Call) -> bytes:
+    with call.phase("encode"):
+        return await off_loop_if(reply.nbytes > HEAVY_BYTES, _encode, reply)
+
+
 def _encode(reply: EncodeReply) -> bytes:
     return encode_reply(reply).SerializeToString()
+
+
+@contextlib.contextmanager
+def _told_of_message(number: int) -> Iterator[None]:
+    """What is refused inside tells the message that it is for."""
+    try:
+        yield
+    except ServiceError as error:
+        raise in_message(error, number) from error

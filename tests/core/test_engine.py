@@ -11,53 +11,11 @@ import pytest
 
 from model.contract import CellBatch, LatentParams
 from service.core import engine as engine_module
-from service.core.batch import BatcherLimits
-from service.core.batcher import Batcher
-from service.core.catalog import Catalog
-from service.core.compute_step import compute
-from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Limits, Output
-from service.core.preparation import PreparedRequest
-from service.core.worker import Worker
-from tests.fakes import PATIENCE_S, FakeEncoder, Gate, RecordingRecorder
-
-
-class Core:
-    """An engine on a worker of its own."""
-
-    def __init__(self, root: Path, encoder: FakeEncoder, **limits: Any) -> None:
-        (root / "m" / "1").mkdir(parents=True)
-        self.encoder = encoder
-        self.recorder = RecordingRecorder()
-        self.health = Health()
-        catalog = Catalog(root, lambda path: encoder)
-        loop = asyncio.get_running_loop()
-        facts: dict[str, Any] = {
-            "max_batch_cells": 256,
-            "max_batch_entries": 100_000,
-            "max_delay_s": 0.0,
-            "max_queue_cells": 200_000,
-            "max_queue_bytes": 1 << 30,
-        }
-        self.batcher = Batcher[PreparedRequest, LatentParams](
-            BatcherLimits(**(facts | limits)), post=loop.call_soon_threadsafe, recorder=self.recorder
-        )
-        self.worker = Worker(
-            self.batcher,
-            lambda batch: compute(encoder, batch.slices),
-            on_death=lambda error: self.health.mark_failed("dead"),
-            recorder=self.recorder,
-        )
-        self.engine = Engine(catalog, self.batcher, limits=Limits(), health=self.health, recorder=self.recorder)
-        catalog.load_all()
-        self.worker.start()
-        self.health.mark_ready()
-
-    async def encode(self, request: EncodeRequest, timeout_s: float | None = None, **names: Any) -> EncodeReply:
-        with self.engine.call(transport="rest", operation="encode", request_id="id", timeout_s=timeout_s) as call:
-            return await self.engine.encode(request, call, **names)
+from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Output
+from tests.fakes import PATIENCE_S, FakeEncoder, Gate
+from tests.running_core import Core
 
 
 @pytest.fixture
@@ -70,12 +28,7 @@ async def core(tmp_path: Path) -> AsyncIterator[Callable[..., Core]]:
 
     yield build
     for made in cores:
-        if made.encoder.gate is not None:
-            made.encoder.gate.open()
-        made.batcher.close()
-        assert await asyncio.to_thread(made.worker.join, 20)
-        assert made.batcher.n_waiting_cells == made.batcher.n_running_cells == 0
-        assert made.recorder.n_in_flight == 0
+        await made.close()
 
 
 def request(n_cells: int = 1, mark: int = 1, **changes: Any) -> EncodeRequest:

@@ -40,6 +40,7 @@ CELLS, COLUMNS = BAD.gene_counts.shape
 GENES: Final = list(synthetic.RECIPE.genes)
 CSR: Final = Csr.of(BAD.gene_counts)
 JSON: Final = json.dumps(json_body(BAD)).encode()
+MESSAGE: Final = message(BAD).SerializeToString()
 BLANK: Final = b" " * (MAX_REQUEST_BYTES + 1)
 LOGGED: Final = np.log1p(GOOD.gene_counts / GOOD.gene_counts.sum(axis=1, keepdims=True) * 1e4)
 
@@ -128,6 +129,12 @@ MALFORMED = [
         rpc_outcome=malformed("not a serialised totalvi.v1.EncodeRequest"),
     ),
     Case("empty body", NO_JSON, rest=posts(BAD, b"")),
+    Case("a message as JSON", NO_JSON, rest=posts(BAD, MESSAGE)),
+    Case(
+        "JSON as a message",
+        malformed("not a serialised totalvi.v1.EncodeRequest"),
+        rest_protobuf=posts(BAD, JSON),
+    ),
     Case("trailing text", NO_JSON, rest=posts(BAD, JSON + b"]")),
     Case("invalid UTF-8", NO_JSON, rest=posts(BAD, b'{"cells": ["\xff\xfe"]}')),
     Case("nested 5000 deep", NO_JSON, rest=posts(BAD, b"[" * 5000 + b"]" * 5000)),
@@ -180,12 +187,18 @@ MALFORMED = [
     Case("genes as text", malformed("genes", "genes"), rest=posts_json(BAD, genes="GENE0")),
     Case("timeout in words", malformed("X-Request-Timeout-Ms"), rest=posts_with(BAD, X_Request_Timeout_Ms="soon")),
     Case("timeout without end", malformed("X-Request-Timeout-Ms"), rest=posts_with(BAD, X_Request_Timeout_Ms="1e999")),
-    Case("no gzip", malformed("not valid gzip"), rest=posts_with(BAD, Content_Encoding="gzip")),
+    Case(
+        "no gzip",
+        malformed("not valid gzip"),
+        rest=posts_with(BAD, Content_Encoding="gzip"),
+        rest_protobuf=posts_with(BAD, Content_Encoding="gzip"),
+    ),
     Case("no zstd", malformed("not valid zstd"), rest=posts_with(BAD, Content_Encoding="zstd")),
     Case(
         "gzip cut short",
         malformed("ends before its gzip data does"),
         rest=posts(BAD, gzip.compress(JSON)[:-9], Content_Encoding="gzip"),
+        rest_protobuf=posts(BAD, gzip.compress(MESSAGE)[:-9], Content_Encoding="gzip"),
     ),
     Case("no dtype", NO_DTYPE, rpc=dense(dtype=0)),
     Case("unknown dtype", NO_DTYPE, rpc=dense(dtype=77)),
@@ -374,6 +387,16 @@ INVALID = [
         invalid("each must be one of OUTPUT_QZ", "outputs", 1),
         rpc=calls(BAD, lambda request: request.outputs.__setitem__(slice(None), [pb.OUTPUT_QZ, 99])),
     ),
+    Case(
+        "another model than the path's",
+        invalid("model is another one than the path names", "model"),
+        rest_protobuf=posts(BAD.but(model="twin"), MESSAGE),
+    ),
+    Case(
+        "another version than the path's",
+        invalid("model_version is another one than the path names", "model_version"),
+        rest_protobuf=posts(BAD.but(version="1"), message(BAD.but(version="2")).SerializeToString()),
+    ),
     Case("first cell of 2^63", invalid("first_cell", "first_cell"), BAD.but(options={"first_cell": 2**63})),
 ]
 
@@ -419,6 +442,7 @@ REFUSED = [
         NO_MODEL,
         rest=lambda caller: caller.send("GET", "/v1/models/nobody", b""),
         rpc=calls_bytes(pb.GetModelRequest(model="nobody").SerializeToString(), "GetModel"),
+        rest_protobuf=lambda caller: caller.send("GET", "/v1/models/nobody", b""),
     ),
     Case(
         "a path as model",
@@ -443,6 +467,7 @@ REFUSED = [
         "body too large",
         TOO_MANY_BYTES,
         rest=posts(BAD, BLANK),
+        rest_protobuf=posts(BAD, BLANK),
         rpc=lambda caller: caller.encode(BAD.but(gene_counts=np.zeros((MAX_REQUEST_BYTES // 80, COLUMNS)))),
         rpc_outcome=too_large("larger than max", by="grpc"),
     ),
@@ -456,17 +481,23 @@ REFUSED = [
     Case("gzip of too much", TOO_MANY_BYTES, rest=posts(BAD, gzip.compress(BLANK), Content_Encoding="gzip")),
     Case(
         "body of text",
-        unsupported("Content-Type must be application/json"),
+        unsupported("Content-Type must be application/json or application/x-protobuf"),
         rest=posts_with(BAD, Content_Type="text/csv"),
     ),
     Case(
         "unknown encoding",
         unsupported("Content-Encoding must be one of identity, gzip and zstd"),
         rest=posts_with(BAD, Content_Encoding="br"),
+        rest_protobuf=posts_with(BAD, Content_Encoding="br"),
         rpc=lambda caller: caller.call(caller.stub.Encode, message(BAD), compression=grpc.Compression.Gzip),
         rpc_outcome=unsupported("gzip", by="grpc"),
     ),
-    Case("answer of text", unsupported("which Accept rules out"), rest=posts_with(BAD, Accept="text/csv")),
+    Case(
+        "answer of text",
+        unsupported("which Accept rules out"),
+        rest=posts_with(BAD, Accept="text/csv"),
+        rest_protobuf=posts_with(BAD, Accept="text/csv"),
+    ),
     Case(
         "wrong method",
         unsupported("it takes: POST", status=405),
@@ -478,6 +509,7 @@ REFUSED = [
         "no time",
         LATE,
         rest=posts_with(BAD, X_Request_Timeout_Ms="0"),
+        rest_protobuf=posts_with(BAD, X_Request_Timeout_Ms="0"),
         rpc=lambda caller: caller.encode(BAD, timeout_s=0.0),
         rpc_outcome=LATE_OR_LEFT,
     ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Self
 
 import grpc
@@ -28,8 +29,14 @@ DTYPES = {
 }
 
 
+JSON = "application/json"
+PROTOBUF = "application/x-protobuf"
+
+
 class RestCaller:
     """Calls `/v1` with JSON."""
+
+    media_type = JSON
 
     def __init__(self, port: int, timeout_s: float = PATIENCE_S) -> None:
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=timeout_s, trust_env=False)
@@ -45,12 +52,37 @@ class RestCaller:
         return self.send("POST", rest_path(ask), json.dumps(json_body(ask)).encode(), headers)
 
     def send(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
-        """Send a body as it is, as JSON if the headers do not say otherwise."""
-        request_headers = {"Content-Type": "application/json"} | dict(headers or {})
+        """Send a body as it is, of the caller's own type if the headers do not say otherwise."""
+        request_headers = {"Content-Type": self.media_type} | dict(headers or {})
         response = self._client.request(method, path, content=body, headers=request_headers)
         if response.status_code != 200:
             raise _rest_refusal(response)
+        return self.answer(response)
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """What a response answers, in either media type."""
+        if response.headers["content-type"] == PROTOBUF:
+            return _grpc_answer(pb.EncodeResponse.FromString(response.content), dict(response.headers))
         return _rest_answer(response)
+
+
+class RestProtobufCaller(RestCaller):
+    """Calls `/v1` with the messages of gRPC; what a `GrpcCaller` is told to send it sends too."""
+
+    media_type = PROTOBUF
+    stub = SimpleNamespace(Encode="Encode", Validate="Validate")
+
+    def encode(self, ask: Ask, headers: Mapping[str, str] | None = None) -> Answer:
+        """Encode, or raise `Refused` or what httpx raises."""
+        return self.call(self.stub.Encode, message(ask), headers)
+
+    def call(self, method: str, request: pb.EncodeRequest, headers: Mapping[str, str] | None = None) -> Answer:
+        """Post a message, which itself names the model."""
+        return self.send_bytes(method, request.SerializeToString(), headers)
+
+    def send_bytes(self, method: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        """Post a message that is serialised already where that method is."""
+        return self.send("POST", f"/v1/{method.lower()}", body, headers)
 
 
 class GrpcCaller:
@@ -79,9 +111,18 @@ class GrpcCaller:
         """Encode, or raise `Refused`."""
         return self.call(self.stub.Encode, message(ask), timeout_s)
 
-    def send(self, method: str, body: bytes, timeout_s: float = PATIENCE_S) -> Answer:
+    def encode_stream(self, messages: Iterable[pb.EncodeRequest], timeout_s: float = PATIENCE_S) -> Iterator[Answer]:
+        """The answers to a stream, as they come; the end may raise `Refused`."""
+        try:
+            for response in self.stub.EncodeStream(iter(messages), timeout=timeout_s):
+                yield _grpc_answer(response, {})
+        except grpc.RpcError as error:
+            raise grpc_refusal(error) from None
+
+    def send_bytes(self, method: str, body: bytes, timeout_s: float = PATIENCE_S) -> Answer:
         """Send a message that is serialised already."""
-        call = self.channel.unary_unary(method, response_deserializer=pb.EncodeResponse.FromString)
+        path = f"/totalvi.v1.EncoderService/{method}"
+        call = self.channel.unary_unary(path, response_deserializer=pb.EncodeResponse.FromString)
         return self.call(call, body, timeout_s)
 
     def call(self, method: Any, request: Any, timeout_s: float = PATIENCE_S, **options: Any) -> Answer:
@@ -131,6 +172,15 @@ def message(ask: Ask) -> pb.EncodeRequest:
         outputs=[pb.Output.Value(f"OUTPUT_{name.upper()}") for name in ask.outputs or ()],
         **ask.options,
     )
+
+
+def stream_messages(ask: Ask, ends: Sequence[int], *, sparse: bool = False) -> list[pb.EncodeRequest]:
+    """An ask of dense counts as the messages of a stream, cut before the cells `ends`."""
+    slices = [ask.part(slice(start, stop)) for start, stop in zip([0, *ends], [*ends, None], strict=True)]
+    slices[1:] = [
+        part.but(model=None, version=None, genes=None, proteins=None, outputs=None, options={}) for part in slices[1:]
+    ]
+    return [message(part.sparse() if sparse else part) for part in slices]
 
 
 def tensor(values: Array) -> pb.Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end import synthetic
-from tests.end_to_end.clients import GrpcCaller, RestCaller
+from tests.end_to_end.clients import GrpcCaller, RestCaller, RestProtobufCaller
 from tests.end_to_end.server import RunningServer, export
 from tests.saves import SHARED_SAVES
 
@@ -49,6 +49,13 @@ def server(models: Path) -> Iterator[RunningServer]:
 def rest(server: RunningServer) -> Iterator[RestCaller]:
     """A REST caller of `server`, for any thread."""
     with RestCaller(server.http_port) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="session")
+def rest_protobuf(server: RunningServer) -> Iterator[RestProtobufCaller]:
+    """A REST caller of `server` that sends messages, for any thread."""
+    with RestProtobufCaller(server.http_port) as caller:
         yield caller
 
 

@@ -12,7 +12,7 @@ import grpc
 
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end.asking import Ask, Refused
-from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path
+from tests.end_to_end.clients import GrpcCaller, RestCaller, RestProtobufCaller, json_body, message, rest_path
 
 SECRET = 7654321
 """A count of most bad requests; no answer and no log line may hold it."""
@@ -73,6 +73,7 @@ class Case:
         rest: REST's own way to make it.
         rpc: gRPC's own way to make it.
         rpc_outcome: what must come back from gRPC, where that differs.
+        rest_protobuf: REST's own way to make it with a message; None: as gRPC makes it, unless gRPC's own words answer.
     """
 
     name: str
@@ -81,20 +82,29 @@ class Case:
     rest: Callable[[RestCaller], Any] | None = None
     rpc: Callable[[GrpcCaller], Any] | None = None
     rpc_outcome: Says | None = None
+    rest_protobuf: Callable[[RestProtobufCaller], Any] | None = None
 
     def ways(self) -> Iterator[tuple[str, Send, Says | Warns]]:
         """Each transport that can make the mistake, how it does, and what must come back."""
         plain = None if self.ask is None else self._send_ask
-        for transport, own, outcome in (
-            ("rest", self.rest, self.outcome),
-            ("grpc", self.rpc, self.rpc_outcome or self.outcome),
+        rpc_outcome = self.rpc_outcome or self.outcome
+        for transport, send, outcome in (
+            ("rest", self.rest or plain, self.outcome),
+            ("grpc", self.rpc or plain, rpc_outcome),
+            ("rest-protobuf", self.rest_protobuf, self.outcome)
+            if self.rest_protobuf
+            else ("rest-protobuf", (self.rpc or plain) if _by_us(rpc_outcome) else None, rpc_outcome),
         ):
-            if send := own or plain:
+            if send:
                 yield transport, send, outcome
 
     def _send_ask(self, caller: RestCaller | GrpcCaller) -> Any:
         assert self.ask is not None
         return caller.encode(self.ask)
+
+
+def _by_us(outcome: Says | Warns) -> bool:
+    return isinstance(outcome, Warns) or outcome.by == "us"
 
 
 def posts(ask: Ask, body: Any, **headers: str) -> Callable[[RestCaller], Any]:
@@ -134,7 +144,7 @@ def calls(ask: Ask, change: Callable[[pb.EncodeRequest], Any]) -> Callable[[Grpc
 
 def calls_bytes(body: bytes, method: str = "Encode") -> Callable[[GrpcCaller], Any]:
     """Send bytes as they are."""
-    return lambda caller: caller.send(f"/totalvi.v1.EncoderService/{method}", body)
+    return lambda caller: caller.send_bytes(method, body)
 
 
 def _dashed(headers: Mapping[str, str]) -> dict[str, str]:

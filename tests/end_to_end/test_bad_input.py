@@ -11,7 +11,7 @@ import pytest
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Refused
 from tests.end_to_end.bad_input import BAD, CASES, GOOD
-from tests.end_to_end.clients import GrpcCaller, RestCaller, message
+from tests.end_to_end.clients import GrpcCaller, RestCaller, RestProtobufCaller, message
 from tests.end_to_end.mistake import STATUSES, Says, Send, Warns, assert_says, assert_tells_nothing
 from tests.end_to_end.operators import assert_idle
 from tests.end_to_end.server import RunningServer
@@ -25,16 +25,17 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def callers(rest: RestCaller, rpc: GrpcCaller) -> dict[str, Any]:
-    return {"rest": rest, "grpc": rpc}
+def callers(rest: RestCaller, rpc: GrpcCaller, rest_protobuf: RestProtobufCaller) -> dict[str, Any]:
+    return {"rest": rest, "grpc": rpc, "rest-protobuf": rest_protobuf}
 
 
 @pytest.fixture(scope="module")
-def right(rest: RestCaller, rpc: GrpcCaller) -> Answer:
+def right(callers: dict[str, Any]) -> Answer:
     """What the good request is answered."""
-    answer = rest.encode(GOOD)
+    answer, *others = [caller.encode(GOOD) for caller in callers.values()]
     assert_right(answer, synthetic.expected(GOOD))
-    assert_same_bits(rpc.encode(GOOD), answer)
+    for other in others:
+        assert_same_bits(other, answer)
     return answer
 
 
@@ -62,7 +63,7 @@ def test_a_mistake(callers: dict[str, Any], right: Answer, transport: str, send:
     assert_same_bits(caller.encode(GOOD), right)
 
 
-@pytest.mark.parametrize("transport", ["rest", "grpc"])
+@pytest.mark.parametrize("transport", ["rest", "grpc", "rest-protobuf"])
 def test_the_table_covers_what_a_request_can_earn(transport: str) -> None:
     outcomes = [outcome for case in CASES for way, _, outcome in case.ways() if way == transport]
     earned = {outcome.code for outcome in outcomes if isinstance(outcome, Says)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -18,9 +19,10 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Ask, Refused
-from tests.end_to_end.clients import GrpcCaller, RestCaller
+from tests.end_to_end.clients import GrpcCaller, RestCaller, stream_messages
 from tests.end_to_end.mistake import Says, assert_says
 from tests.end_to_end.operators import ask, gauges, until
 from tests.end_to_end.server import PATIENCE_S, RunningServer, command
@@ -132,6 +134,43 @@ def test_sigterm_under_load(synthetic_models: Path) -> None:
     seen = [record for record in server.records if record.get("operation") == "encode"]
     assert [record for record in seen if record["outcome"] != "ok"] == []
     assert len(seen) == sum(caller.n_answers for caller in callers)
+
+
+def test_sigterm_during_a_stream(synthetic_models: Path) -> None:
+    """It goes on to its end while nobody else is let in, and only then the process ends."""
+    slices: queue.SimpleQueue[pb.EncodeRequest | None] = queue.SimpleQueue()
+    matrix = synthetic.cells(9, seed=8)
+    with (
+        RunningServer(synthetic_models, "--drain-delay-s", "0") as server,
+        GrpcCaller(server.wait_until_ready().grpc_port) as rpc,
+    ):
+        answers = rpc.encode_stream(iter(slices.get, None))
+        first, *later = stream_messages(matrix, [2, 3])
+        slices.put(first)
+        found = [next(answers)]
+
+        server.send(signal.SIGTERM)
+        assert until(lambda: not connects(server.grpc_port))
+        for message in (*later, None):
+            slices.put(message)
+        found += answers
+        exit_code = server.wait()
+
+    for answer, part in zip(found, (slice(0, 2), slice(2, 3), slice(3, 9)), strict=True):
+        assert_right(answer, synthetic.expected(matrix.part(part)))
+    assert exit_code == 0
+    assert complaints(server) == []
+    (record,) = (record for record in server.records if record.get("operation") == "encode_stream")
+    assert (record["outcome"], record["n_cells"]) == ("ok", 9)
+
+
+def connects(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_sigterm_when_idle(synthetic_models: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Ask, Refused
-from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path
+from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path, stream_messages
 from tests.end_to_end.mistake import Says, assert_says
 from tests.end_to_end.operators import assert_idle, batches, gauges, metrics, until
 from tests.end_to_end.server import PATIENCE_S, RunningServer
@@ -153,6 +153,43 @@ def test_a_rest_caller_that_hangs_up(held: RunningServer, callers: dict[str, Any
         assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
 
     assert until(lambda: outcomes(held, "cancelled", "rest") == left_before + 1)
+
+
+def test_a_stream_waits_where_a_request_is_refused(held: RunningServer, callers: dict[str, Any]) -> None:
+    """Its slices go in as the queue lets them, and each is answered."""
+    stays, matrix = waiting(7), waiting(6)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        call = threads.submit(callers["rest"].encode, stays)
+        wait_for_queue(held, 7)
+        stream = threads.submit(lambda: list(callers["grpc"].encode_stream(stream_messages(matrix, [2, 4]))))
+        assert until(lambda: gauges(held)["totalvi_requests_in_flight"] == 2)
+        with pytest.raises(Refused) as caught:
+            callers["grpc"].encode(waiting(2))
+        callers["rest"].encode(FILLING)
+        assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
+        wait_for_queue(held, 6)
+        callers["rest"].encode(FILLING)
+        answers = stream.result(PATIENCE_S)
+
+    assert_says(caught.value, Says("overloaded", "the queue is full (7 cells wait)"))
+    assert [answer.facts["n_cells"] for answer in answers] == [2, 2, 2]
+    for number, answer in enumerate(answers):
+        assert_right(answer, synthetic.expected(matrix.part(slice(2 * number, 2 * number + 2))))
+
+
+def test_a_stream_whose_caller_cancels(held: RunningServer, callers: dict[str, Any]) -> None:
+    left_before = streams_left(held)
+    stream = callers["grpc"].stub.EncodeStream(iter(stream_messages(waiting(6), [2, 4])), timeout=PATIENCE_S)
+    wait_for_queue(held, 6)
+
+    stream.cancel()
+
+    wait_for_queue(held, 0)
+    assert until(lambda: streams_left(held) == left_before + 1)
+
+
+def streams_left(held: RunningServer) -> float:
+    return metrics(held).get(("totalvi_requests_total", synthetic.NAME, "encode_stream", "cancelled", "grpc", "1"), 0.0)
 
 
 def test_a_grpc_caller_that_cancels(held: RunningServer, callers: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end.asking import Answer, Ask
-from tests.end_to_end.clients import GrpcCaller, RestCaller
+from tests.end_to_end.clients import GrpcCaller, RestCaller, RestProtobufCaller
 from tests.end_to_end.conftest import SHARED_NAMES
 from tests.end_to_end.operators import metrics
 from tests.end_to_end.queries import Query, read_query
@@ -37,18 +37,22 @@ SAMPLE_NAMES = ("latent_z", "latent_l", "untran_latent_z", "untran_latent_l")
 
 Encode: TypeAlias = Callable[[Ask], Answer]
 
-CALLERS = ("rest-dense", "rest-csr", "grpc-dense", "grpc-csr")
+CALLERS = ("rest-dense", "rest-csr", "grpc-dense", "grpc-csr", "rest-protobuf-dense", "rest-protobuf-csr")
 
 
-def callers_of(rest: RestCaller, rpc: GrpcCaller) -> dict[str, Encode]:
-    """Both transports, each with both forms of counts."""
-    ways = (rest.encode, lambda ask: rest.encode(ask.sparse()), rpc.encode, lambda ask: rpc.encode(ask.sparse()))
+def callers_of(*transports: RestCaller | GrpcCaller) -> dict[str, Encode]:
+    """Every transport, each with both forms of counts."""
+
+    def sparsely(encode: Encode) -> Encode:
+        return lambda ask: encode(ask.sparse())
+
+    ways = [way for caller in transports for way in (caller.encode, sparsely(caller.encode))]
     return dict(zip(CALLERS, ways, strict=True))
 
 
 @pytest.fixture(scope="module")
-def callers(rest: RestCaller, rpc: GrpcCaller) -> dict[str, Encode]:
-    return callers_of(rest, rpc)
+def callers(rest: RestCaller, rpc: GrpcCaller, rest_protobuf: RestProtobufCaller) -> dict[str, Encode]:
+    return callers_of(rest, rpc, rest_protobuf)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,12 @@ def crowded(models: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def crowded_callers(crowded: RunningServer) -> Iterator[dict[str, Encode]]:
-    with RestCaller(crowded.http_port) as rest, GrpcCaller(crowded.grpc_port) as rpc:
-        yield callers_of(rest, rpc)
+    with (
+        RestCaller(crowded.http_port) as rest,
+        GrpcCaller(crowded.grpc_port) as rpc,
+        RestProtobufCaller(crowded.http_port) as rest_protobuf,
+    ):
+        yield callers_of(rest, rpc, rest_protobuf)
 
 
 @pytest.fixture(scope="module", params=SHARED_NAMES)

@@ -1,4 +1,4 @@
-"""Validation says what encoding would, in the same words on both transports, and computes nothing."""
+"""Validation says what encoding would, in the same words whatever the transport, and computes nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Ask, Refused
 from tests.end_to_end.bad_input import CASES, GENES, GOOD, SURE, columns
-from tests.end_to_end.clients import GrpcCaller, RestCaller, grpc_refusal
+from tests.end_to_end.clients import GrpcCaller, RestCaller, RestProtobufCaller, grpc_refusal
 from tests.end_to_end.mistake import Says, Send, Warns, assert_says
 from tests.end_to_end.operators import Samples, assert_idle, metrics
 from tests.end_to_end.server import PATIENCE_S, RunningServer
@@ -29,6 +31,13 @@ class RestValidator(RestCaller):
         return super().send(method, path.replace("/encode", "/validate"), body, headers)
 
 
+class RestProtobufValidator(RestValidator, RestProtobufCaller):
+    """The same with messages."""
+
+    def answer(self, response: httpx.Response) -> Answer:
+        return report_answer(pb.ValidateResponse.FromString(response.content), dict(response.headers))
+
+
 class GrpcValidator(GrpcCaller):
     """Asks `Validate` where its like asks `Encode`; the report is in the facts."""
 
@@ -36,22 +45,27 @@ class GrpcValidator(GrpcCaller):
         super().__init__(port)
         self.stub.Encode = self.stub.Validate
 
-    def send(self, method: str, body: bytes, timeout_s: float = PATIENCE_S) -> Answer:
-        return super().send(method.replace("/Encode", "/Validate"), body, timeout_s)
+    def send_bytes(self, method: str, body: bytes, timeout_s: float = PATIENCE_S) -> Answer:
+        return super().send_bytes(method.replace("Encode", "Validate"), body, timeout_s)
 
     def call(self, method: Any, request: Any, timeout_s: float = PATIENCE_S, **options: Any) -> Answer:
         try:
             response, call = method.with_call(request, timeout=timeout_s, **options)
         except grpc.RpcError as error:
             raise grpc_refusal(error) from None
-        facts = {name: getattr(response, name) for name in ("model", "model_version", "n_cells")}
-        for kind in ("genes", "proteins"):
-            facts[kind] = {name: getattr(getattr(response, kind), name) for name in COVERAGE}
-        warnings = [
-            {"code": said.code, "detail": said.detail, "count": said.count, "examples": list(said.examples)}
-            for said in response.warnings
-        ]
-        return Answer({}, facts, warnings, dict(call.trailing_metadata()))
+        return report_answer(response, dict(call.trailing_metadata()))
+
+
+def report_answer(report: pb.ValidateResponse, headers: dict[str, str]) -> Answer:
+    """A report as its JSON would say it."""
+    facts = {name: getattr(report, name) for name in ("model", "model_version", "n_cells")}
+    for kind in ("genes", "proteins"):
+        facts[kind] = {name: getattr(getattr(report, kind), name) for name in COVERAGE}
+    warnings = [
+        {"code": said.code, "detail": said.detail, "count": said.count, "examples": list(said.examples)}
+        for said in report.warnings
+    ]
+    return Answer({}, facts, warnings, headers)
 
 
 WAYS = [
@@ -64,10 +78,20 @@ WAYS = [
 
 
 @pytest.fixture(scope="module")
-def callers(server: RunningServer, rest: RestCaller, rpc: GrpcCaller) -> Iterator[dict[str, tuple[Any, Any]]]:
+def callers(
+    server: RunningServer, rest: RestCaller, rpc: GrpcCaller, rest_protobuf: RestProtobufCaller
+) -> Iterator[dict[str, tuple[Any, Any]]]:
     """Of each transport the one that encodes and the one that validates."""
-    with RestValidator(server.http_port) as rest_validator, GrpcValidator(server.grpc_port) as rpc_validator:
-        yield {"rest": (rest, rest_validator), "grpc": (rpc, rpc_validator)}
+    with (
+        RestValidator(server.http_port) as rest_validator,
+        GrpcValidator(server.grpc_port) as rpc_validator,
+        RestProtobufValidator(server.http_port) as protobuf_validator,
+    ):
+        yield {
+            "rest": (rest, rest_validator),
+            "grpc": (rpc, rpc_validator),
+            "rest-protobuf": (rest_protobuf, protobuf_validator),
+        }
 
 
 @pytest.mark.parametrize(("transport", "send", "outcome"), WAYS)
@@ -121,7 +145,7 @@ RENAMED = SURE.but(
         pytest.param(RENAMED, (32, 30, 10, 2, 0.75), (2, 1, 4, 1, 0.2), id="renamed"),
     ],
 )
-def test_both_report_the_coverage_and_what_encode_warns_of(
+def test_all_report_the_coverage_and_what_encode_warns_of(
     callers: dict[str, tuple[Any, Any]], ask: Ask, genes: tuple[float, ...], proteins: tuple[float, ...]
 ) -> None:
     expected = report(dataclasses.replace(ask, gene_counts=GOOD.gene_counts), genes, proteins)
@@ -153,9 +177,9 @@ def test_nothing_is_computed(callers: dict[str, tuple[Any, Any]], server: Runnin
     assert_idle(server)
     after = metrics(server)
     assert computed(after) == computed(before) != {}
-    for transport in ("rest", "grpc"):
+    for transport, n_callers in (("rest", 2), ("grpc", 1)):
         key = ("totalvi_requests_total", synthetic.NAME, "validate", "ok", transport, "2")
-        assert after[key] == before.get(key, 0.0) + 1
+        assert after[key] == before.get(key, 0.0) + n_callers
 
 
 def test_encode_is_right_after_it(callers: dict[str, tuple[Any, Any]]) -> None:

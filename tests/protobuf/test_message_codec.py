@@ -9,10 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import CsrCounts, DenseCounts, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, Output
+from service.core.messages import (
+    NO_CELLS,
+    CsrCounts,
+    DenseCounts,
+    EncodeReply,
+    EncodeRequest,
+    Limits,
+    ModelCard,
+    Notice,
+    Output,
+)
 from service.core.messages import Samples as CoreSamples
 from service.core.validation import check_options
-from service.protobuf.message_codec import decode_request, encode_card, encode_reply, parse
+from service.protobuf.message_codec import decode_request, decode_slice, encode_card, encode_reply, parse
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.tensor_codec import DTYPES, decode_tensor
 
@@ -45,6 +55,10 @@ def refusal(**fields: Any) -> ServiceError:
     with pytest.raises(ServiceError) as caught:
         decode(**fields)
     return caught.value
+
+
+def label(text: str) -> pb.Labels:
+    return pb.Labels(categories=[pb.Label(string_value=text)])
 
 
 def float32(*shape: int) -> np.ndarray:
@@ -229,9 +243,10 @@ def test_a_list_too_long_to_walk_is_too_large(fields, field):
 
 
 @pytest.mark.parametrize("body", [b"\x00", b"\x22\x05abc", b"\x22\x01\xff", b'{"genes": []}', b"\x1b" * 200])
-def test_what_is_no_message_is_malformed(body):
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_what_is_no_message_is_malformed(kind, body):
     with pytest.raises(ServiceError, match=r"totalvi\.v1\.EncodeRequest") as caught:
-        parse(pb.EncodeRequest, body)
+        parse(pb.EncodeRequest, kind(body))
 
     assert caught.value.kind is ErrorKind.MALFORMED
 
@@ -330,6 +345,40 @@ def test_a_card_types_what_a_request_must_match_and_keeps_the_rest():
         "deviation_from_eager": {"qz_mean": 1e-7},
     }
     assert "genes" in manifest
+
+
+def test_the_first_message_of_a_stream_may_bring_no_cells():
+    first = decode_request(pb.EncodeRequest(genes=["g0"], batch=label("b0"), seed=7), Limits(), cells_follow=True)
+
+    assert first.gene_counts is NO_CELLS
+    assert (first.n_cells, first.genes, first.batch.categories, first.seed) == (0, ("g0",), ("b0",), 7)
+    assert decode_request(request(), Limits(), cells_follow=True).n_cells == 1
+
+
+@pytest.mark.parametrize("fields", [{"cells": ["x"]}, {"protein_counts": pb.Counts(dense=tensor([[1]]))}])
+def test_cells_of_a_stream_without_their_genes(fields):
+    with pytest.raises(ServiceError, match="gene_counts is missing") as caught:
+        decode_request(pb.EncodeRequest(**fields), Limits(), cells_follow=True)
+
+    assert (caught.value.kind, caught.value.field) == (ErrorKind.INVALID, "gene_counts")
+
+
+def test_a_slice_of_a_stream_is_read_as_a_request():
+    message = request(cells=["x"], batch=label("b0"), protein_counts=pb.Counts(dense=tensor([[1]])))
+
+    decoded = decode_slice(message, Limits())
+
+    assert (decoded.cells, decoded.batch.categories, decoded.genes) == (("x",), ("b0",), None)
+    assert decoded.protein_counts.values.tolist() == [[1]]
+    with pytest.raises(ServiceError, match="gene_counts is missing"):
+        decode_slice(pb.EncodeRequest(), Limits())
+
+
+def test_a_slice_of_a_stream_with_options():
+    with pytest.raises(ServiceError, match="seed is for the first message of a stream alone") as caught:
+        decode_slice(request(seed=0), Limits())
+
+    assert (caught.value.kind, caught.value.field) == (ErrorKind.INVALID, "seed")
 
 
 def test_the_card_of_a_failed_model_says_why():

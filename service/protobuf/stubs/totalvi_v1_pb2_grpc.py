@@ -30,7 +30,8 @@ class EncoderServiceStub:
 
     Errors carry google.rpc details in `grpc-status-details-bin`:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
-    metadata: `field`, `index` of the first offender and further counts, as decimal text
+    metadata: `field`, `index` of the first offender and further counts, as decimal text; of a stream
+    `message`, the number of the message at fault, from 0
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
     `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
@@ -49,6 +50,11 @@ class EncoderServiceStub:
         """
         self.Encode = channel.unary_unary(
                 '/totalvi.v1.EncoderService/Encode',
+                request_serializer=totalvi__v1__pb2.EncodeRequest.SerializeToString,
+                response_deserializer=totalvi__v1__pb2.EncodeResponse.FromString,
+                _registered_method=True)
+        self.EncodeStream = channel.stream_stream(
+                '/totalvi.v1.EncoderService/EncodeStream',
                 request_serializer=totalvi__v1__pb2.EncodeRequest.SerializeToString,
                 response_deserializer=totalvi__v1__pb2.EncodeResponse.FromString,
                 _registered_method=True)
@@ -74,7 +80,8 @@ class EncoderServiceServicer:
 
     Errors carry google.rpc details in `grpc-status-details-bin`:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
-    metadata: `field`, `index` of the first offender and further counts, as decimal text
+    metadata: `field`, `index` of the first offender and further counts, as decimal text; of a stream
+    `message`, the number of the message at fault, from 0
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
     `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
@@ -95,6 +102,34 @@ class EncoderServiceServicer:
         UNAVAILABLE         starting, draining, or the model is not ready: retry later (unavailable)
         DEADLINE_EXCEEDED   the call's deadline passed, its cells were not computed (deadline)
         INTERNAL            a fault of the server, its log has it under the request id (internal)
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EncodeStream(self, request_iterator, context):
+        """Encodes a matrix that comes in slices of cells, as Encode would encode the whole of it: the answers, put together,
+        are the same to the last bit, samples included.
+
+        The first message says what holds for all: model, names of the columns, options. It may carry cells, too. Every
+        later message carries the next cells: counts, names of cells, labels and covariates; anything else in it is invalid.
+        labels, covariates   one value for all cells of the first message holds for every message that gives none of its
+        own; values per cell are for the cells of their message
+        protein_counts       come with all cells, or with none
+        first_cell           the index of the stream's first cell: the server counts on from there
+        seed                 one for the whole stream; left out, one is drawn, and every answer with samples bears it
+        model_version        found once: a stream ends on the version that it began on
+        Each message with cells has one answer, in the order of the messages. Warnings of columns and options are in the
+        first answer alone, those of counts and labels in the answer for their cells. A stream without any cells ends well
+        and has no answer; one without any message is invalid.
+
+        The server reads at most four messages whose answers it has not sent yet: read answers while you write, or both
+        sides wait. The published limits hold for each message. Each is one request to the queue; where that is full, the
+        stream waits for it, until its deadline, instead of being refused.
+
+        Errors are those of Encode, but for overloaded. The messages before the one at fault are answered first, then the
+        stream ends: how many answers came tells where to go on, in a new stream with that `first_cell` and the same seed.
+        The deadline is that of the whole stream. A message over the limit of bytes ends it at once, in gRPC's own words.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +166,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     request_deserializer=totalvi__v1__pb2.EncodeRequest.FromString,
                     response_serializer=totalvi__v1__pb2.EncodeResponse.SerializeToString,
             ),
+            'EncodeStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.EncodeStream,
+                    request_deserializer=totalvi__v1__pb2.EncodeRequest.FromString,
+                    response_serializer=totalvi__v1__pb2.EncodeResponse.SerializeToString,
+            ),
             'Validate': grpc.unary_unary_rpc_method_handler(
                     servicer.Validate,
                     request_deserializer=totalvi__v1__pb2.EncodeRequest.FromString,
@@ -159,7 +199,8 @@ class EncoderService:
 
     Errors carry google.rpc details in `grpc-status-details-bin`:
     ErrorInfo     domain "totalvi-serve"; reason: the machine code in parentheses below, the same as REST's `code`;
-    metadata: `field`, `index` of the first offender and further counts, as decimal text
+    metadata: `field`, `index` of the first offender and further counts, as decimal text; of a stream
+    `message`, the number of the message at fault, from 0
     BadRequest    the field at fault, where there is one, as JSON spells it: `gene_counts.indptr`,
     `categorical_covariates.donor`; a key that is long or not printable is quoted, escaped and cut
     RetryInfo     when a retry may succeed; also as `grpc-retry-pushback-ms`
@@ -185,6 +226,33 @@ class EncoderService:
             request,
             target,
             '/totalvi.v1.EncoderService/Encode',
+            totalvi__v1__pb2.EncodeRequest.SerializeToString,
+            totalvi__v1__pb2.EncodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EncodeStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/totalvi.v1.EncoderService/EncodeStream',
             totalvi__v1__pb2.EncodeRequest.SerializeToString,
             totalvi__v1__pb2.EncodeResponse.FromString,
             options,
