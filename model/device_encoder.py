@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,6 +75,7 @@ class DeviceEncoder:
         threads: int = 0,
         max_batch_cells: int = 1024,
         precision: Precision = "float32",
+        allowed_sha256: Container[str] | None = None,
     ) -> Self:
         """Read an artifact, put it on the device and warm it for batches up to `max_batch_cells`.
 
@@ -84,11 +85,13 @@ class DeviceEncoder:
             threads: of one product of a large batch on a CPU; 0: as many as there are cores for this process.
             max_batch_cells: largest batch that `encode` will be given.
             precision: of its products.
+            allowed_sha256: digests of which the artifact must have one; None: it may have any.
 
         Raises:
-            ModelFileError: the artifact is damaged, or the device is not there or has no such precision.
+            ModelFileError: the artifact is damaged or not allowed, or the device is not there or has no such precision.
         """
-        encoder = cls(read_artifact(path), resolve_device(device), threads or available_cores(), precision)
+        artifact = read_artifact(path, allowed_sha256)
+        encoder = cls(artifact, resolve_device(device), threads or available_cores(), precision)
         encoder.warm(max_batch_cells)
         return encoder
 
@@ -118,7 +121,8 @@ class DeviceEncoder:
         return LatentParams(*outputs)
 
     def _on_device(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
+        # A caller's own bytes, which nobody may write to; torch takes no such array.
+        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
         if self.device.type == "cpu":
             return tensor
         # From pinned memory the copy runs while the next array is prepared; only the answer is waited for.

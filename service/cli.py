@@ -107,8 +107,9 @@ def _run(namespace: argparse.Namespace) -> int:
     # Callers must not write into our log, and gRPC's C core tells standard error of their mistakes in lines of its own.
     # It reads this once, when grpc is first imported, which the next line does.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from service import lifecycle, log_setup  # noqa: PLC0415 - --help and healthcheck are to be instant
+    from service import allocator, lifecycle, log_setup  # noqa: PLC0415 - --help and healthcheck are to be instant
 
+    allocator.keep_freed_memory()
     log_setup.configure(chosen.log.log_level, chosen.log.log_format)
     lifecycle.run(chosen)
 

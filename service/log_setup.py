@@ -5,12 +5,15 @@ No value can forge a line: what a caller sent stays inside its own line, with co
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
 import re
 import sys
 from typing import Any, TextIO
+
+import orjson
 
 # What any record carries; the rest of its attributes came as `extra`. uvicorn adds a coloured copy of its message.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
@@ -58,6 +61,11 @@ class JsonLines(logging.Formatter):
             line["exception"] = trace
         for name, value in _extra(record).items():
             line.setdefault(name, value)
+        with contextlib.suppress(TypeError):
+            # Six times as quick, but it leaves letters beyond ASCII as they are.
+            text = orjson.dumps(line, default=str)
+            if text.isascii():
+                return text.decode()
         return json.dumps(line, default=str)
 
 

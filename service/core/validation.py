@@ -99,6 +99,9 @@ def gene_rows(
     Raises:
         ServiceError: INVALID, with the field and the first offending cell.
     """
+    clean = _clean_rows(counts, columns, n_genes)
+    if clean is not None:
+        return *clean, ()
     n_cells = counts.n_cells
     rows, found, values = _entries(counts, columns, "gene_counts")
     notices = _check_values(values, lambda entry: int(rows[entry]), "gene_counts", allow_non_integer)
@@ -118,6 +121,43 @@ def gene_rows(
     return indptr, targets.astype(np.int32, copy=False), _as_float32(values, "gene_counts"), notices
 
 
+def _clean_rows(counts: Counts, columns: ColumnMap, n_genes: int) -> tuple[Int32Array, Int32Array, Float32Array] | None:
+    """CSR counts that already are as the model wants them, uncopied where their types are too; None: they may not be.
+
+    Most callers' are. A few looks at all entries tell, where setting them right takes dozens.
+    """
+    if not isinstance(counts, CsrCounts) or not columns.in_order or not _is_sorted(counts, columns.n_columns):
+        return None
+    indptr, indices, values = counts.indptr, counts.indices, counts.data
+    if not _are_clean(values) or values.min() == 0:
+        return None
+    # All columns known, in order and as many as the model has are the model's own.
+    targets = indices if columns.n_columns == n_genes else columns.targets[indices]
+    return (
+        indptr.astype(np.int32, copy=False),
+        targets.astype(np.int32, copy=False),
+        values.astype(np.float32, copy=False),
+    )
+
+
+def _is_sorted(counts: CsrCounts, n_columns: int) -> bool:
+    """Whether the parts fit each other and there are entries, their columns ascending in each row."""
+    indptr, indices = counts.indptr, counts.indices
+    if not indptr.ndim == indices.ndim == counts.data.ndim == 1 or counts.n_columns not in (None, n_columns):
+        return False
+    if indptr.dtype.kind not in "iu" or indices.dtype.kind not in "iu":
+        return False
+    if not (indptr.size > 1 and indptr[0] == 0 and indptr[-1] == indices.size == counts.data.size > 0):
+        return False
+    if (indptr[1:] < indptr[:-1]).any() or indices.max() >= n_columns or indices.min() < 0:
+        return False
+    ascends = indices[1:] > indices[:-1]
+    starts = indptr[1:-1]
+    # Where a row begins, its first column may be any.
+    ascends[starts[(starts > 0) & (starts < indices.size)] - 1] = True
+    return bool(ascends.all())
+
+
 def protein_rows(
     counts: Counts | None, columns: ColumnMap, *, n_cells: int, n_proteins: int, allow_non_integer: bool
 ) -> tuple[Float32Array, tuple[Notice, ...]]:
@@ -129,6 +169,10 @@ def protein_rows(
     Raises:
         ServiceError: INVALID, with the field and the first offending cell.
     """
+    if isinstance(counts, DenseCounts) and columns.in_order and columns.n_columns == n_proteins:
+        values = _dense_values(counts, columns, "protein_counts")
+        if values.size and _are_clean(values):
+            return values.astype(np.float32), ()
     dense = np.zeros((n_cells, n_proteins), dtype=np.float64)
     if counts is None:
         return dense.astype(np.float32), ()
@@ -309,6 +353,16 @@ def _check_values(
         "(ambient-corrected or imputed counts shift the latents, normalised ones ruin them)"
     )
     return (Notice("non_integer_counts", detail, n_fractional),)
+
+
+def _are_clean(values: npt.NDArray[Any]) -> bool:
+    """Whether all of them (some) are raw counts: whole, and neither negative nor beyond any cell."""
+    if values.dtype.kind not in "iuf":
+        return False
+    # A NaN fails the first comparison.
+    if not (values.min() >= 0 and values.max() <= _MAX_COUNT):
+        return False
+    return values.dtype.kind != "f" or bool((values == np.floor(values)).all())
 
 
 def _as_float32(values: npt.NDArray[Any], field: str) -> Float32Array:

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.contract import CategoricalField
-from service.core.alignment import ColumnIndex
+from service.core import validation
+from service.core.alignment import ColumnIndex, ColumnMap
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import Counts, CsrCounts, DenseCounts, Labels
+from service.core.messages import Counts, Coverage, CsrCounts, DenseCounts, Labels
 from service.core.validation import category_codes, continuous_column, gene_rows, protein_rows
 
 GENES = ("a", "b", "c", "d")
@@ -306,3 +307,54 @@ def test_continuous_covariates_that_do_not_fit_are_refused(values: Any, fragment
     with pytest.raises(ServiceError, match=fragment) as caught:
         continuous_column(values, "age", 2)
     assert caught.value.field == "continuous_covariates.age"
+
+
+INDEX_TYPES = [np.uint16, np.int32, np.int64, np.uint32]
+VALUE_TYPES = [np.uint8, np.int32, np.float32, np.float64, np.bool_]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_clean_rows_are_what_the_long_way_gives(data: st.DataObject) -> None:
+    """The short way takes what needs nothing done, and nothing else."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 1 << 32)))
+    n_model = 12
+    n_columns = int(rng.integers(1, n_model + 1))
+    targets = np.sort(rng.choice(n_model, n_columns, replace=False)).astype(np.int32)
+    dense = rng.poisson(0.7, size=(int(rng.integers(0, 6)), n_columns))
+    rows, columns = np.nonzero(dense)
+    counts = CsrCounts(
+        np.searchsorted(rows, np.arange(len(dense) + 1)).astype(rng.choice(INDEX_TYPES)),
+        columns.astype(rng.choice(INDEX_TYPES)),
+        dense[rows, columns].astype(rng.choice(VALUE_TYPES)),
+        data.draw(st.sampled_from([None, n_columns])),
+    )
+    for _ in range(data.draw(st.integers(0, 2))):
+        part = getattr(counts, data.draw(st.sampled_from(["indptr", "indices", "data"])))
+        if part.size:
+            wrong = data.draw(st.sampled_from([0, 1, 2, n_columns, 255] + [-1] * (part.dtype.kind in "if")))
+            part[int(rng.integers(part.size))] = data.draw(
+                st.sampled_from([wrong, 0.5, np.nan, np.inf]) if part.dtype.kind == "f" else st.just(wrong)
+            )
+    column_map = ColumnMap(n_columns, targets, True, Coverage(n_columns, n_columns, 0, 0, 1.0), ())
+
+    def outcome() -> Any:
+        try:
+            indptr, indices, values, notices = gene_rows(counts, column_map, n_genes=n_model, allow_non_integer=False)
+        except ServiceError as error:
+            return error.kind, error.detail, error.field, error.index
+        assert (indptr.dtype, indices.dtype, values.dtype) == (np.int32, np.int32, np.float32)
+        return indptr.tolist(), indices.tolist(), values.tolist(), notices
+
+    short = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validation, "_clean_rows", lambda *_: None)
+        assert outcome() == short
+
+
+def test_clean_rows_are_not_copied() -> None:
+    indptr, indices = np.array([0, 2, 3], dtype=np.int32), np.array([0, 2, 1], dtype=np.int32)
+    counts = CsrCounts(indptr, indices, np.array([1, 2, 3], dtype=np.float32))
+    column_map = ColumnMap(3, np.arange(3, dtype=np.int32), True, Coverage(3, 3, 0, 0, 1.0), ())
+    found = gene_rows(counts, column_map, n_genes=3, allow_non_integer=False)
+    assert found[0] is indptr and found[1] is indices and found[2] is counts.data
