@@ -8,10 +8,10 @@ PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types imports proto openapi generated parity bench example clean
+.PHONY: help serve test lint types imports proto openapi generated parity bench bench-encoder bench-gpu example clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(PYTHON):
 	@$(BASE) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "python 3.11 or later is needed" >&2; exit 1; }
@@ -62,8 +62,15 @@ $(PARITY): pyproject.toml constraints.txt constraints-parity.txt
 parity: $(PARITY) ## compare with scvi-tools itself (installs it into an environment of its own)
 	$(VENV)-parity/bin/python -m pytest --quiet tests/parity
 
-bench: $(DEV) ## measure; ratios within one run, written for people
-	$(PYTHON) benchmarks/encoder.py
+bench: $(DEV) ## measure the service against scvi-tools, by-hand and bare servers (minutes); docs/performance.md
+	@$(MAKE) --no-print-directory $(PARITY) || echo "scvi-tools cannot be installed here: its rows are left out" >&2
+	$(PYTHON) -m benchmarks --scvi-python $(VENV)-parity/bin/python $(BENCH_ARGS)
+
+bench-encoder: $(DEV) ## measure the encoder alone (seconds)
+	$(PYTHON) -m benchmarks.encoder $(BENCH_ARGS)
+
+bench-gpu: $(DEV) ## measure the encoder on a GPU, where there is one
+	$(PYTHON) -m benchmarks.gpu $(BENCH_ARGS)
 
 example: $(STAMP) ## export the example model again (needs the save it came from)
 	rm -rf examples/models/pbmc
