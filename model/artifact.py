@@ -9,7 +9,10 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
+import stat
 import zipfile
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +69,27 @@ def write_artifact(path: Path, scripted: torch.jit.ScriptModule, spec: EncoderSp
             file.writestr(zipfile.ZipInfo(f"encoder/{name}", date_time=(1980, 1, 1, 0, 0, 0)), records[name])
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, allowed_sha256: Container[str] | None = None) -> Artifact:
     """Read and check an artifact.
 
+    Args:
+        path: the file.
+        allowed_sha256: digests, lower-case hex, of which the file must have one; None: it may have any.
+
     Raises:
-        ModelFileError: missing, not an artifact, or of another format version.
+        ModelFileError: missing, no plain file, of another digest, not an artifact, or of another format version.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb", opener=_without_waiting) as plain:
+            # Asked of what was opened, so that nothing can be put in its place.
+            if not stat.S_ISREG(os.fstat(plain.fileno()).st_mode):
+                raise ModelFileError(f"{path.name} is not a regular file")
+            content = plain.read()
     except OSError as error:
         raise ModelFileError(f"{path.name} cannot be read ({error.strerror})") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if allowed_sha256 is not None and sha256 not in allowed_sha256:
+        raise ModelFileError(f"{path.name} has sha256 {sha256}, which is not among the allowed ones")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
             names = [name for name in file.namelist() if name.endswith(f"/extra/{MANIFEST}")]
@@ -88,7 +102,12 @@ def read_artifact(path: Path) -> Artifact:
             manifest = json.loads(file.read(names[0]))
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RecursionError) as error:
         raise ModelFileError(f"{path.name} is not an artifact of totalvi-serve export, or is truncated") from error
-    return Artifact(_spec(manifest), hashlib.sha256(content).hexdigest(), content)
+    return Artifact(_spec(manifest), sha256, content)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe would wait for its writer, for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _spec(manifest: Any) -> EncoderSpec:

@@ -12,6 +12,7 @@ import grpc
 from starlette.types import ASGIApp
 
 from model.contract import Encoder, LatentParams
+from service.allowed_digests import read_digests
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
@@ -21,11 +22,13 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
+from service.core.watcher import Watcher
 from service.core.worker import Worker
 from service.metrics import PrometheusRecorder
 from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
+from service.rest.model_admin_routes import AdminToken
 from service.rpc.server import build_server
 from service.settings import Settings
 from service.version import installed_version
@@ -43,6 +46,7 @@ class Service:
     catalog: Catalog
     batcher: Batcher[PreparedRequest, LatentParams]
     worker: Worker[PreparedRequest, LatentParams]
+    watcher: Watcher | None
 
     @property
     def n_calls(self) -> int:
@@ -50,16 +54,20 @@ class Service:
         return self.recorder.n_in_flight
 
     def load(self) -> None:
-        """Load and warm every model, then start the worker.
+        """Load and warm every model, then start the worker, and the watcher where there is one.
 
         Raises:
             CatalogError: a model cannot be served.
         """
         self.catalog.load_all()
         self.worker.start()
+        if self.watcher is not None:
+            self.watcher.start()
 
     def finish(self, timeout_s: float) -> bool:
         """Let the worker finish the queue and end; False: not within `timeout_s`."""
+        if self.watcher is not None:
+            self.watcher.stop()
         self.batcher.close()
         return self.worker.join(timeout_s)
 
@@ -80,12 +88,22 @@ def build_service(
         settings: of all parts.
         post: runs a callback on that loop, from any thread.
         load_encoder: reads, loads and warms one artifact; None: as a `DeviceEncoder`, which loads torch when called.
+
+    Raises:
+        SettingsError: a file that a setting names cannot be used.
     """
+    chosen = settings.catalog
+    token = chosen.read_admin_token()
     health = Health()
     recorder = PrometheusRecorder(
         version=installed_version(), queue_capacity_cells=settings.limits.max_queue_cells, health=health
     )
-    catalog = Catalog(settings.models, load_encoder or _device_encoder(settings))
+    catalog = Catalog(
+        settings.models,
+        load_encoder or _device_encoder(settings),
+        versions=chosen.versions,
+        allow_empty=chosen.allow_empty,
+    )
     batcher = Batcher[PreparedRequest, LatentParams](_batcher_limits(settings), post=post, recorder=recorder)
     worker = Worker(
         batcher,
@@ -93,16 +111,26 @@ def build_service(
         on_death=lambda error: health.mark_failed(f"the encoder's worker died ({type(error).__name__})"),
         recorder=recorder,
     )
-    engine = Engine(catalog, batcher, limits=_limits(settings), health=health, recorder=recorder)
+    engine = Engine(
+        catalog,
+        batcher,
+        limits=_limits(settings),
+        health=health,
+        recorder=recorder,
+        repository_api=chosen.repository_api,
+    )
     return Service(
         health=health,
         http_app=CloseWhileDraining(build_app(engine), health),
-        operator_app=build_operator_app(health, recorder.text),
+        operator_app=build_operator_app(
+            health, recorder.text, engine.repository, None if token is None else AdminToken(token)
+        ),
         grpc_server=build_server(engine, max_message_bytes=settings.limits.max_request_bytes),
         recorder=recorder,
         catalog=catalog,
         batcher=batcher,
         worker=worker,
+        watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
     )
 
 
@@ -119,12 +147,15 @@ def _device_encoder(settings: Settings) -> Callable[[Path], Encoder]:
         # torch takes seconds to import: here it does so on the loading thread, while probes are answered.
         from model.device_encoder import DeviceEncoder  # noqa: PLC0415
 
+        allowed = settings.catalog.allowed_sha256_file
         return DeviceEncoder.load(
             path,
             device=settings.device.device,
             threads=settings.device.threads,
             max_batch_cells=settings.batch.max_batch_cells,
             precision=settings.device.precision,
+            # Read anew, so that the list can change while the service runs.
+            allowed_sha256=None if allowed is None else read_digests(allowed),
         )
 
     return load

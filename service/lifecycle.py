@@ -23,7 +23,7 @@ import uvloop
 
 from service.core.health import Health, ServingState
 from service.doors import AsgiApp, Doors, ListenError
-from service.settings import DrainSettings, ListenSettings, Settings, flag
+from service.settings import DrainSettings, ListenSettings, Settings, SettingsError, flag
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,11 @@ async def _build_and_serve(settings: Settings) -> int:
     with stop.on_signals():
         from service.assembly import build_service  # noqa: PLC0415
 
-        service = build_service(settings, post=asyncio.get_running_loop().call_soon_threadsafe)
+        try:
+            service = build_service(settings, post=asyncio.get_running_loop().call_soon_threadsafe)
+        except SettingsError as error:
+            log.error("%s", error)
+            return 1
         return await serve(service, settings.listen, settings.drain, stop=stop)
 
 

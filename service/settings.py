@@ -9,82 +9,23 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
+
+from service.core.served_versions import ALL_VERSIONS, SPELLING, ServedVersions
+from service.setting_readers import Read, a_file, matching, number, one_of, size, switch, whole
 
 PREFIX = "TOTALVI_"
 MIB = 1 << 20
+MIN_TOKEN_CHARACTERS = 16
 
-Read: TypeAlias = Callable[[str], Any]
+_TOKEN = re.compile(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},4096}}")
 
 
 class SettingsError(Exception):
     """A setting that cannot be used; one line that names its flag or variable and says what to do."""
-
-
-def whole(low: int, high: int) -> Read:
-    """Read a whole number from `low` to `high`."""
-
-    def read(text: str) -> int:
-        if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or not low <= int(text) <= high:
-            raise ValueError(f"a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def number(low: float, high: float) -> Read:
-    """Read a finite number from `low` to `high`."""
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise ValueError(f"a number from {low:g} to {high:g}")
-        return value
-
-    return read
-
-
-def size(low: int, high: int) -> Read:
-    """Read a number of bytes: `67108864`, `64M` or `64MiB` (powers of two all)."""
-
-    def read(text: str) -> int:
-        match = re.fullmatch(r"(\d{1,15})(?:([KMG])(?:iB)?)?", text, re.ASCII | re.IGNORECASE)
-        scale = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-        value = int(match[1]) * scale[(match[2] or "").lower()] if match else -1
-        if not low <= value <= high:
-            raise ValueError(f"a size from {low} to {high} bytes, like 64MiB")
-        return value
-
-    return read
-
-
-def one_of(*words: str) -> Read:
-    """Read one of `words`."""
-
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError(" or ".join(words))
-        return text
-
-    return read
-
-
-def matching(pattern: str, wanted: str, make: Callable[[str], Any] = str) -> Read:
-    """Read text that matches `pattern`; `wanted` says so in words."""
-
-    def read(text: str) -> Any:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(wanted)
-        return make(text)
-
-    return read
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +39,12 @@ class Option:
 
 def setting(default: Any, read: Read, text: str, *, shown: str | None = None) -> Any:
     """A field of a settings group; `shown` is its default as people read it."""
-    return dataclasses.field(default=default, metadata={"option": Option(read, text, shown or str(default))})
+    return dataclasses.field(default=default, metadata=option(read, text, shown or str(default)))
+
+
+def option(read: Read, text: str, shown: str) -> dict[str, Option]:
+    """A field's metadata."""
+    return {"option": Option(read, text, shown)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,6 +55,49 @@ class ListenSettings:
     http_port: int = setting(8000, whole(0, 65535), "callers' REST port; 0 takes a free one")
     grpc_port: int = setting(8001, whole(0, 65535), "callers' gRPC port; 0 takes a free one")
     admin_port: int = setting(8002, whole(0, 65535), "operators' port (metrics, probes); 0 takes a free one")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CatalogSettings:
+    """Which models are served, and who may change that while the service runs."""
+
+    versions: ServedVersions = dataclasses.field(
+        default=ALL_VERSIONS, metadata=option(ServedVersions.read, f"which versions are served: {SPELLING}", "all")
+    )
+    allowed_sha256_file: Path | None = dataclasses.field(
+        default=None, metadata=option(a_file, "file of the sha256 that an artifact may have; read at every load", "any")
+    )
+    watch_models: float = setting(
+        0.0, number(0, 86_400), "seconds between looks at the models directory for changes; 0: none", shown="0"
+    )
+    allow_empty: bool = setting(False, switch, "whether to start without any model: on or off", shown="off")
+    admin_token_file: Path | None = dataclasses.field(
+        default=None,
+        metadata=option(a_file, "file of the token that /admin on the operators' port asks for", "/admin is off"),
+    )
+    repository_api: bool = setting(
+        False, switch, "whether callers may load and unload models, without a token: on or off", shown="off"
+    )
+
+    def read_admin_token(self) -> str | None:
+        """The operators' token; None: there is none.
+
+        Raises:
+            SettingsError: it cannot be used.
+        """
+        if self.admin_token_file is None:
+            return None
+        source = flag("admin_token_file")
+        try:
+            token = self.admin_token_file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise SettingsError(f"{source}: {self.admin_token_file} cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            token = ""
+        if not _TOKEN.fullmatch(token):
+            wanted = f"one word of {MIN_TOKEN_CHARACTERS} or more plain characters"
+            raise SettingsError(f"{source}: {self.admin_token_file} must hold {wanted}")
+        return token
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -181,9 +170,10 @@ class Settings:
     """All settings of a server."""
 
     models: Path = dataclasses.field(
-        metadata={"option": Option(matching(r".+", "a directory", Path), "directory of the models", "required")}
+        metadata=option(matching(r".+", "a directory", Path), "directory of the models", "required")
     )
     listen: ListenSettings = dataclasses.field(default_factory=ListenSettings)
+    catalog: CatalogSettings = dataclasses.field(default_factory=CatalogSettings)
     device: DeviceSettings = dataclasses.field(default_factory=DeviceSettings)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
     limits: LimitSettings = dataclasses.field(default_factory=LimitSettings)
@@ -218,6 +208,7 @@ class Settings:
 
 GROUPS: dict[str, type] = {
     "listen": ListenSettings,
+    "catalog": CatalogSettings,
     "device": DeviceSettings,
     "batch": BatchSettings,
     "limits": LimitSettings,

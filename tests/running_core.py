@@ -33,6 +33,7 @@ class Core:
         **limits: Any,
     ) -> None:
         (root / "m" / "1").mkdir(parents=True)
+        (root / "m" / "1" / "encoder.pt").touch()
         self.encoder = encoder
         self.recorder = RecordingRecorder()
         self.health = Health()

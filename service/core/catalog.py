@@ -1,143 +1,237 @@
-"""The models that are served: found on disk, loaded, and looked up by name and version."""
+"""The models of a directory: loaded and warmed, switched, unloaded, and looked up by name and version.
+
+A request keeps the `LoadedModel` it was given to its end; an unloaded one goes when its last request lets go of it.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
-from model.contract import ARTIFACT_FILE, MODEL_NAME, MODEL_VERSION, Encoder, EncoderSpec
-from service.core.alignment import ColumnIndex, sample
+from model.contract import ARTIFACT_FILE, Encoder
+from model.errors import ModelFileError
+from service.core.alignment import ColumnIndex, shown
 from service.core.errors import ErrorKind, ServiceError
-from service.core.messages import ModelCard
+from service.core.messages import ModelCard, ModelState
+from service.core.model_folder import CatalogError, FileMark, ModelFolder
+from service.core.served_models import LoadedModel, ServedModels, Versions, not_found
+from service.core.served_versions import ALL_VERSIONS, ServedVersions
+
+__all__ = ["Catalog", "CatalogError", "LoadedModel"]
 
 log = logging.getLogger(__name__)
 
 
-class CatalogError(Exception):
-    """The configured models cannot be served. The message is one line for the operator."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class LoadedModel:
-    """One version of one model, ready to encode. Its identity is the batcher's key: no batch mixes two.
-
-    Attributes:
-        name: the model.
-        version: positive integer as text.
-        encoder: loaded and warm.
-        genes: its gene columns.
-        proteins: its protein columns.
-    """
-
-    name: str
-    version: str
-    encoder: Encoder
-    genes: ColumnIndex
-    proteins: ColumnIndex
-
-    @property
-    def spec(self) -> EncoderSpec:
-        """What its encoder is."""
-        return self.encoder.spec
-
-
 class Catalog:
-    """All served models under one directory, MODELS/<name>/<version>/encoder.pt.
+    """The served models of one directory, MODELS/<name>/<version>/encoder.pt.
+
+    `load_all`, `load`, `unload` and `refresh` block, one at a time, on any thread; the rest answers at once.
 
     Args:
         root: the directory.
-        load: reads, loads and warms one artifact; raises anything to refuse it.
+        load: reads, loads and warms one artifact; raises anything to refuse it. The text of a `ModelFileError` is told.
+        versions: which versions are served.
+        allow_empty: whether a server may start without any model.
     """
 
-    def __init__(self, root: Path, load: Callable[[Path], Encoder]) -> None:
-        self._root = root
+    def __init__(
+        self,
+        root: Path,
+        load: Callable[[Path], Encoder],
+        *,
+        versions: ServedVersions = ALL_VERSIONS,
+        allow_empty: bool = False,
+    ) -> None:
+        self._folder = ModelFolder(root)
         self._load = load
-        self._models: dict[str, dict[str, LoadedModel]] = {}
+        self._versions = versions
+        self._allow_empty = allow_empty
+        self._served = ServedModels()
+        self._changing = threading.Lock()
+        self._refused: dict[tuple[str, str], FileMark | None] = {}
+        self._withdrawn: dict[str, Mapping[str, FileMark]] = {}
+        self._trouble = ""
 
     def load_all(self) -> None:
-        """Load every version of every model. Blocks for as long as that takes.
+        """Load what is to be served at the start.
 
         Raises:
-            CatalogError: there is none, or one cannot be loaded: a server that lacks a configured model is not ready.
+            CatalogError: there is nothing, or one cannot be loaded: a server without a configured model is not ready.
         """
-        found = list(self._find())
-        if not found:
-            raise CatalogError(
-                f"{self._root} holds no model; totalvi-serve export makes NAME/VERSION/{ARTIFACT_FILE} in it"
-            )
-        models: dict[str, dict[str, LoadedModel]] = {}
-        for name, version, path in found:
-            start = time.perf_counter()
-            try:
-                encoder = self._load(path)
-            except Exception as error:
-                raise CatalogError(f"model {name} version {version} cannot be loaded: {error}") from error
-            spec = encoder.spec
-            genes, proteins = ColumnIndex("gene", spec.genes), ColumnIndex("protein", spec.proteins)
-            models.setdefault(name, {})[version] = LoadedModel(name, version, encoder, genes, proteins)
-            log.info("loaded model %s version %s in %.2f s", name, version, time.perf_counter() - start)
-        self._models = models
+        with self._changing:
+            names = self._folder.names()
+            wanted = {name: self._wanted(name) for name in sorted({*names, *self._versions.named})}
+            for name in self._versions.named:
+                if not wanted[name]:
+                    raise CatalogError(f"model {name} is to be served (--versions) and is not in {self._folder.root}")
+            if not any(wanted.values()) and not self._allow_empty:
+                root, rest = self._folder.root, f"totalvi-serve export makes NAME/VERSION/{ARTIFACT_FILE} in it"
+                if names:
+                    raise CatalogError(f"no version in {root} is to be served: {rest}, and --versions chooses")
+                raise CatalogError(f"{root} holds no model; {rest}")
+            for name, versions in wanted.items():
+                loaded: dict[str, LoadedModel] = {}
+                for version in versions:
+                    self._tell(name, ModelState(name, version, "loading"))
+                    try:
+                        loaded[version] = self._read(name, version, self._folder.mark(name, version))
+                    except Exception as error:
+                        raise CatalogError(f"model {name} version {version} cannot be loaded: {error}") from error
+                self._serve(name, loaded)
 
-    def _find(self) -> Iterator[tuple[str, str, Path]]:
-        """Name, version and artifact, versions ascending; hidden folders are exports in the making."""
-        if not self._root.is_dir():
-            raise CatalogError(f"{self._root} is not a directory; --models takes the one that export wrote --into")
-        for folder in sorted(self._root.iterdir()):
-            if not folder.is_dir() or folder.name.startswith("."):
-                continue
-            if not MODEL_NAME.fullmatch(folder.name):
-                log.warning("folder %r is no model name and is not served", folder.name)
-                continue
-            versions = [entry for entry in folder.iterdir() if entry.is_dir() and MODEL_VERSION.fullmatch(entry.name)]
-            for version in sorted(versions, key=lambda entry: int(entry.name)):
-                yield folder.name, version.name, version / ARTIFACT_FILE
+    def load(self, name: str) -> None:
+        """Load all versions of a model that are to be served, afresh, and serve them in place of those before.
 
-    def resolve(self, model: str | None = None, version: str | None = None) -> LoadedModel:
-        """The version that serves a request.
+        Raises:
+            ServiceError: NOT_FOUND where none is there; INVALID, or INTERNAL after a bug, where one cannot be loaded.
+                Then nothing has changed, and the index tells why.
+        """
+        with self._changing, _directory_readable():
+            versions = self._wanted(name)
+            if not versions:
+                not_found(f"no version of model {shown(name)} is there to be served")
+            self._tell(name, *(ModelState(name, version, "loading") for version in versions))
+            loaded: dict[str, LoadedModel] = {}
+            for version in versions:
+                try:
+                    loaded[version] = self._read(name, version, self._folder.mark(name, version))
+                except Exception as error:
+                    failed = _failed(name, version, error)
+                    told = f"version {version} cannot be loaded: {failed.reason}"
+                    others = (ModelState(name, other, "unloaded", f"left as it was, for {told}") for other in versions)
+                    self._tell(name, *others, failed)
+                    kind = ErrorKind.INVALID if isinstance(error, ModelFileError) else ErrorKind.INTERNAL
+                    raise ServiceError(kind, f"model {name} {told}") from error
+            self._withdrawn.pop(name, None)
+            self._serve(name, loaded)
 
-        Args:
-            model: name; None: the only model there is.
-            version: None: the highest.
+    def unload(self, name: str) -> None:
+        """Serve a model no more; requests that were given it end on it.
 
         Raises:
             ServiceError: NOT_FOUND, listing what there is.
         """
-        if model is None:
-            if len(self._models) != 1:
-                _not_found(f"several models are served and the request names none; name one of {sample(self._models)}")
-            (model,) = self._models
-        versions = self._models.get(model)
-        if versions is None:
-            _not_found(f"there is no such model; served: {sample(self._models)}")
-        loaded = versions.get(version) if version is not None else list(versions.values())[-1]
-        if loaded is None:
-            _not_found(f"model {model} has no such version; served: {sample(versions)}")
-        return loaded
+        with self._changing, _directory_readable():
+            served = self._served.versions(name)
+            self._withdrawn[name] = self._marks(name)
+            self._serve(name, {}, (ModelState(name, version, "unloaded", "by request") for version in served))
+
+    def refresh(self) -> None:
+        """Serve what is on disk now: load what is new or changed, unload what is gone.
+
+        A version that fails is told once and left out until its file changes; the others are served without it. A model
+        that was unloaded by request stays so until something in its folder changes.
+        """
+        with self._changing:
+            try:
+                names = self._folder.names()
+                if not names and self._served.models:
+                    # A lost mount looks like this, too.
+                    raise CatalogError(f"{self._folder.root} is empty now; what is served is kept")
+                for name in sorted({*names, *self._served.models}):
+                    self._refresh(name)
+            except CatalogError as error:
+                if str(error) != self._trouble:
+                    log.warning("%s", error)
+                self._trouble = str(error)
+            else:
+                self._trouble = ""
+
+    def _refresh(self, name: str) -> None:
+        marks, now = self._marks(name), dict(self._served.models.get(name, {}))
+        if self._withdrawn.get(name) == marks:
+            return
+        self._withdrawn.pop(name, None)
+        failed = {
+            state.version: state
+            for state in self._served.told.values()
+            if state.name == name and state.state == "failed" and self._is_refused(name, state.version, marks)
+        }
+        while True:
+            # What is refused now may be served still, from what its file held before.
+            usable = [version for version in marks if version in now or not self._is_refused(name, version, marks)]
+            wanted = [version for version in self._versions.of(name, usable) if version in usable]
+            due = [version for version in wanted if version not in now or now[version].mark != marks[version]]
+            due = [version for version in due if not self._is_refused(name, version, marks)]
+            if not due:
+                break
+            version = due[0]
+            self._tell(name, *failed.values(), ModelState(name, version, "loading"))
+            try:
+                now[version] = self._read(name, version, marks[version])
+            except Exception as error:
+                failed[version] = _failed(name, version, error)
+        self._serve(name, {version: now[version] for version in wanted}, failed.values())
+
+    def _is_refused(self, name: str, version: str, marks: Mapping[str, FileMark]) -> bool:
+        return version in marks and self._refused.get((name, version)) == marks[version]
+
+    def _wanted(self, name: str) -> list[str]:
+        return self._versions.of(name, self._folder.versions(name))
+
+    def _marks(self, name: str) -> dict[str, FileMark]:
+        """The versions of a model whose artifact is there, with its mark."""
+        marks = {version: self._folder.mark(name, version) for version in self._folder.versions(name)}
+        return {version: mark for version, mark in marks.items() if mark is not None}
+
+    def _read(self, name: str, version: str, mark: FileMark | None) -> LoadedModel:
+        """Load one version, or remember that its file was refused."""
+        start = time.perf_counter()
+        try:
+            encoder = self._load(self._folder.artifact(name, version))
+        except Exception:
+            self._refused[name, version] = mark
+            raise
+        self._refused.pop((name, version), None)
+        log.info("loaded model %s version %s in %.2f s", name, version, time.perf_counter() - start)
+        spec = encoder.spec
+        genes, proteins = ColumnIndex("gene", spec.genes), ColumnIndex("protein", spec.proteins)
+        return LoadedModel(name, version, encoder, genes, proteins, mark)
+
+    def _tell(self, name: str, *states: ModelState) -> None:
+        self._served = self._served.telling(name, *states)
+
+    def _serve(self, name: str, versions: Versions, states: Iterable[ModelState] = ()) -> None:
+        """The switch: one assignment."""
+        before = self._served.models.get(name, {})
+        self._served = self._served.serving(name, versions).telling(name, *states)
+        for version in before.keys() - versions.keys():
+            log.info("model %s version %s is served no more", name, version)
+
+    def resolve(self, model: str | None = None, version: str | None = None) -> LoadedModel:
+        """The version that serves a request; see `ServedModels.resolve`."""
+        return self._served.resolve(model, version)
 
     def card(self, model: str, version: str | None = None) -> ModelCard:
         """The card of one version. Raises as `resolve` does."""
-        loaded = self.resolve(model, version)
-        return ModelCard(
-            name=loaded.name,
-            version=loaded.version,
-            versions=tuple(self._models[loaded.name]),
-            state="ready",
-            sha256=loaded.encoder.sha256,
-            manifest=loaded.spec.public()
-            | {
-                "precision": loaded.encoder.precision,
-                "deviation_from_float32": dict(loaded.encoder.deviation_from_float32),
-            },
-        )
+        return self._served.card(model, version)
 
     def cards(self) -> list[ModelCard]:
         """The card of each model's default version, by name."""
-        return [self.card(name) for name in self._models]
+        return self._served.cards()
+
+    def index(self, ready: bool = False) -> list[ModelState]:
+        """Every version that is served or was tried, by name and version; `ready`: only those that are served."""
+        return self._served.index(ready)
 
 
-def _not_found(detail: str) -> NoReturn:
-    raise ServiceError(ErrorKind.NOT_FOUND, detail)
+@contextlib.contextmanager
+def _directory_readable() -> Iterator[None]:
+    """Tell a caller of a directory that cannot be read, without its path."""
+    try:
+        yield
+    except CatalogError as error:
+        log.warning("%s", error)
+        raise ServiceError(ErrorKind.UNAVAILABLE, "the models directory cannot be read", retry_after_s=1.0) from error
+
+
+def _failed(name: str, version: str, error: Exception) -> ModelState:
+    """Log why a load failed; the index tells anybody: of a bug its class, and no path."""
+    expected = isinstance(error, ModelFileError)
+    log.warning("model %s version %s cannot be loaded: %s", name, version, error, exc_info=None if expected else error)
+    reason = str(error) if expected else f"{type(error).__name__}; the server's log tells more"
+    return ModelState(name, version, "failed", reason)

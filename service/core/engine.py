@@ -14,11 +14,12 @@ from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, Output, ValidationReport
+from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, ModelState, Output, ValidationReport
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.preparation import PreparedRequest, prepare
 from service.core.recorder import Call, Recorder, recorded
 from service.core.reply import compose_reply
+from service.core.repository import Repository
 from service.core.stream import EncodeStream, StreamSlice
 from service.core.ticket import Ticket
 
@@ -50,6 +51,7 @@ class Engine:
         limits: on one request.
         health: of the process.
         recorder: told of every call.
+        repository_api: whether callers may load and unload models.
         clock: monotonic seconds, the batcher's.
         sleep: waits that many seconds.
     """
@@ -62,11 +64,14 @@ class Engine:
         limits: Limits,
         health: Health,
         recorder: Recorder,
+        repository_api: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.limits = limits
         self.health = health
+        self.repository = Repository(catalog, health)
+        self._repository_api = repository_api
         self._catalog = catalog
         self._batcher = batcher
         self._recorder = recorder
@@ -189,6 +194,33 @@ class Engine:
         """
         self._refuse_before_start()
         return self._catalog.card(model, version)
+
+    def repository_index(self, ready: bool = False) -> list[ModelState]:
+        """Every version that is served or was tried, by name and version; `ready`: only those that are served."""
+        return self.repository.index(ready)
+
+    async def load_model(self, name: str) -> None:
+        """Load a model's versions afresh, for a caller, and switch to them if all of them can be loaded.
+
+        Raises:
+            ServiceError: FORBIDDEN unless the service allows it on callers' ports; else as `Repository.load`.
+        """
+        self._refuse_unless_allowed()
+        await self.repository.load(name)
+
+    async def unload_model(self, name: str) -> None:
+        """Serve a model no more, for a caller.
+
+        Raises:
+            ServiceError: FORBIDDEN unless the service allows it on callers' ports; else as `Repository.unload`.
+        """
+        self._refuse_unless_allowed()
+        await self.repository.unload(name)
+
+    def _refuse_unless_allowed(self) -> None:
+        if not self._repository_api:
+            text = "callers may not load or unload models here; an operator may, or set --repository-api on"
+            raise ServiceError(ErrorKind.FORBIDDEN, text)
 
     def _refuse_before_start(self) -> None:
         if not self.health.started:

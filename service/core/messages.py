@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -303,6 +303,26 @@ class ModelCard:
     sha256: str
     manifest: Mapping[str, Any]
     reason: str | None = None
+
+
+VersionState: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelState:
+    """One line of the index of models: a version that is served, or what became of it.
+
+    Attributes:
+        name: the model.
+        version: the version, a positive integer as text.
+        state: `ready` is served; of `loading`, `failed` and `unloaded` nothing is.
+        reason: why it is not served, or why its last reload failed, without paths; empty where there is none.
+    """
+
+    name: str
+    version: str
+    state: VersionState
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

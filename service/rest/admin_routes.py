@@ -1,4 +1,4 @@
-"""The HTTP application of the operators' port: probes and metrics."""
+"""The HTTP application of the operators' port: probes, metrics, and the changes of models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from service.core.health import Health
+from service.core.repository import Repository
+from service.rest.model_admin_routes import AdminToken, model_admin_routes
 
 
-def build_operator_app(health: Health, metrics_text: Callable[[], tuple[bytes, str]]) -> Starlette:
-    """Probes and metrics, as an ASGI application.
+def build_operator_app(
+    health: Health,
+    metrics_text: Callable[[], tuple[bytes, str]],
+    repository: Repository,
+    token: AdminToken | None = None,
+) -> Starlette:
+    """Probes, metrics and `/admin`, as an ASGI application.
 
     Args:
         health: what the probes tell: 200 with `ok`, or 503 with the state and its reason as JSON.
         metrics_text: the exposition of all metrics and its content type.
+        repository: that operators change.
+        token: of the operators who may; None: nobody may.
     """
 
     async def livez(request: Request) -> Response:
@@ -37,7 +46,8 @@ def build_operator_app(health: Health, metrics_text: Callable[[], tuple[bytes, s
         text, content_type = metrics_text()
         return Response(text, headers={"Content-Type": content_type})
 
-    return Starlette(routes=[Route(f"/{answer.__name__}", answer) for answer in (livez, readyz, startupz, metrics)])
+    routes = [Route(f"/{answer.__name__}", answer) for answer in (livez, readyz, startupz, metrics)]
+    return Starlette(routes=[*routes, *model_admin_routes(repository, token)])
 
 
 def _probe(health: Health, holds: bool) -> Response:

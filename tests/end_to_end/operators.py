@@ -26,6 +26,13 @@ def ask(server: RunningServer, path: str) -> httpx.Response:
     return httpx.get(f"http://127.0.0.1:{server.admin_port}/{path}", timeout=PATIENCE_S, trust_env=False)
 
 
+def admin(server: RunningServer, method: str, path: str, token: str | None) -> httpx.Response:
+    """A call of `/admin/models`."""
+    url = f"http://127.0.0.1:{server.admin_port}/admin/models{path}"
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return httpx.request(method, url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+
 def metrics(server: RunningServer) -> Samples:
     """All samples of `/metrics`, as Prometheus' own parser reads them."""
     return {

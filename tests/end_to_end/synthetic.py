@@ -40,8 +40,11 @@ def cells(n_cells: int = 6, seed: int = 0) -> Ask:
     )
 
 
-def expected(ask: Ask) -> dict[str, np.ndarray]:
-    """What `cells` must be answered: the eager encoder in float64 on dense rows, by scvi-tools' words for the input."""
+def expected(ask: Ask, recipe: SaveRecipe = RECIPE) -> dict[str, np.ndarray]:
+    """What `cells` must be answered: the eager encoder in float64 on dense rows, by scvi-tools' words for the input.
+
+    `recipe` may be another model of the same columns; the ask's must be in its order.
+    """
     genes, proteins = (torch.from_numpy(counts).double() for counts in (ask.gene_counts, ask.protein_counts))
     transformed = [torch.log1p(x / (1 + x.mean(1, keepdim=True))) for x in (genes, proteins)]
     data = torch.cat([*transformed, torch.from_numpy(ask.continuous["age"])[:, None]], dim=1)
@@ -49,7 +52,7 @@ def expected(ask: Ask) -> dict[str, np.ndarray]:
     codes = [torch.tensor([[LABELS[key].index(label)] for label in given[key]]) for key in LABELS]
     with torch.inference_mode():
         qz_mean, qz_variance, ql_mean, ql_variance = (
-            x.numpy() for x in RECIPE.encoder().double().posterior(data, *codes)
+            x.numpy() for x in recipe.encoder().double().posterior(data, *codes)
         )
     return {
         "qz_mean": qz_mean,

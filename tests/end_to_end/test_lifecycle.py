@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import hashlib
 import os
 import queue
 import shutil
@@ -223,12 +224,10 @@ def test_calls_that_cannot_be_finished_are_refused(synthetic_models: Path) -> No
 
 
 @contextlib.contextmanager
-def loading_server(models: Path) -> Iterator[RunningServer]:
-    """A server that loads until somebody writes its artifact, which is a pipe."""
-    pipe = models / ARTIFACT
-    pipe.parent.mkdir(parents=True)
+def loading_server(models: Path, pipe: Path) -> Iterator[RunningServer]:
+    """A server that loads until somebody writes the list of allowed digests, which is a pipe."""
     os.mkfifo(pipe)
-    with RunningServer(models, "--drain-delay-s", "600") as server:
+    with RunningServer(models, "--drain-delay-s", "600", "--allowed-sha256-file", pipe) as server:
         yield server.wait_until_listening()
 
 
@@ -252,7 +251,7 @@ def writing(pipe: Path, content: bytes) -> Iterator[None]:
 def test_a_server_that_is_starting(synthetic_models: Path, tmp_path: Path) -> None:
     starting = Says("unavailable", "the models are still being loaded")
     with (
-        loading_server(tmp_path) as server,
+        loading_server(synthetic_models, tmp_path / "allowed") as server,
         RestCaller(server.http_port) as rest,
         GrpcCaller(server.grpc_port) as rpc,
     ):
@@ -271,7 +270,8 @@ def test_a_server_that_is_starting(synthetic_models: Path, tmp_path: Path) -> No
                 call()
             assert_says(caught.value, starting)
 
-        with writing(tmp_path / ARTIFACT, (synthetic_models / ARTIFACT).read_bytes()):
+        digest = hashlib.sha256((synthetic_models / ARTIFACT).read_bytes()).hexdigest()
+        with writing(tmp_path / "allowed", digest.encode()):
             server.wait_until_ready()
         assert [ask(server, probe).status_code for probe in ("livez", "startupz", "readyz")] == [200, 200, 200]
         assert health_of(rpc.channel) == health_pb2.HealthCheckResponse.SERVING
@@ -280,9 +280,9 @@ def test_a_server_that_is_starting(synthetic_models: Path, tmp_path: Path) -> No
     assert complaints(server) == []
 
 
-def test_sigterm_while_loading(tmp_path: Path) -> None:
+def test_sigterm_while_loading(synthetic_models: Path, tmp_path: Path) -> None:
     """Nobody was sent here yet: there is nothing to wait for, not even the end of the loading."""
-    with loading_server(tmp_path) as server:
+    with loading_server(synthetic_models, tmp_path / "allowed") as server:
         assert ask(server, "startupz").status_code == 503
         assert server.stop() == 0
     assert complaints(server) == []

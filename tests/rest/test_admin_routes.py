@@ -1,10 +1,14 @@
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from service.core.catalog import Catalog
 from service.core.health import Health
+from service.core.repository import Repository
 from service.rest.admin_routes import build_operator_app
+from tests.fakes import FakeEncoder
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -16,7 +20,8 @@ def health() -> Health:
 
 @pytest.fixture
 async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
-    app = build_operator_app(health, lambda: (b"cells_total 7\n", CONTENT_TYPE))
+    repository = Repository(Catalog(Path("nowhere"), lambda path: FakeEncoder()), health)
+    app = build_operator_app(health, lambda: (b"cells_total 7\n", CONTENT_TYPE), repository)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://operator") as client:
         yield client
 

@@ -293,6 +293,7 @@ async def test_the_version_is_found_once(tmp_path):
         await call.write(first)
         before = await call.read()
         (tmp_path / "m" / "2").mkdir()
+        (tmp_path / "m" / "2" / "encoder.pt").touch()
         served.core.catalog.load_all()
         await call.write(later)
         await call.done_writing()

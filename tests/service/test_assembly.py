@@ -166,7 +166,8 @@ async def test_the_encoder_is_asked_for_the_cores_unless_told(models, monkeypatc
     )
     service.load()
     assert service.finish(PATIENCE_S)
-    assert asked == [{"device": "auto", "threads": threads, "max_batch_cells": 1024, "precision": "float32"}] * 2
+    rest = {"max_batch_cells": 1024, "precision": "float32", "allowed_sha256": None}
+    assert asked == [{"device": "auto", "threads": threads} | rest] * 2
 
 
 async def test_settings_reach_the_parts(build, models, monkeypatch):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service import settings
+from service.core.served_versions import ALL_VERSIONS, ServedVersions
 from service.settings import Settings, SettingsError
 
 MODELS = {"TOTALVI_MODELS": "models"}
@@ -21,6 +22,12 @@ TABLE = [
     ("--http-port", "TOTALVI_HTTP_PORT", "listen.http_port", 8000, "0", 0),
     ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
     ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
+    ("--versions", "TOTALVI_VERSIONS", "catalog.versions", ALL_VERSIONS, "latest", ServedVersions({"*": "latest"})),
+    ("--allowed-sha256-file", "TOTALVI_ALLOWED_SHA256_FILE", "catalog.allowed_sha256_file", None, "a", Path("a")),
+    ("--watch-models", "TOTALVI_WATCH_MODELS", "catalog.watch_models", 0.0, "2.5", 2.5),
+    ("--allow-empty", "TOTALVI_ALLOW_EMPTY", "catalog.allow_empty", False, "on", True),
+    ("--admin-token-file", "TOTALVI_ADMIN_TOKEN_FILE", "catalog.admin_token_file", None, "a", Path("a")),
+    ("--repository-api", "TOTALVI_REPOSITORY_API", "catalog.repository_api", False, "on", True),
     ("--device", "TOTALVI_DEVICE", "device.device", "auto", "cuda:1", "cuda:1"),
     ("--threads", "TOTALVI_THREADS", "device.threads", 0, "3", 3),
     ("--precision", "TOTALVI_PRECISION", "device.precision", "float32", "float32", "float32"),
@@ -57,7 +64,7 @@ def test_each_setting_has_a_flag_a_variable_and_a_default(row):
     assert held(load(), where) == default
     assert held(load(**{variable: text}), where) == value
     assert held(load(flag, text), where) == value
-    assert type(held(load(flag, text), where)) is type(default)
+    assert type(held(load(flag, text), where)) is type(value)
 
 
 def test_the_table_is_complete():
@@ -116,6 +123,16 @@ def test_sizes(text, n_bytes):
         ("--host", ""),
         ("--host", "a b"),
         ("--models", ""),
+        ("--versions", ""),
+        ("--versions", "newest"),
+        ("--versions", "m"),
+        ("--versions", "m=0"),
+        ("--versions", "m=1;m=2"),
+        ("--versions", "m=1,all"),
+        ("--watch-models", "-1"),
+        ("--allow-empty", "yes"),
+        ("--repository-api", "true"),
+        ("--admin-token-file", ""),
         ("--device", "tpu"),
         ("--threads", "-1"),
         ("--precision", "float16"),
@@ -180,3 +197,26 @@ def test_one_setting_can_be_read_alone():
 def test_nothing_is_read_from_the_environment_at_import():
     code = "import service.settings"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "TOTALVI_NONSENSE": "1"})
+
+
+def test_the_admin_token_is_one_word_of_its_file(tmp_path):
+    file = tmp_path / "token"
+    chosen = load("--admin-token-file", str(file)).catalog
+    file.write_text("sixteen-letters!\n")
+    assert chosen.read_admin_token() == "sixteen-letters!"
+    assert "sixteen" not in repr(chosen)
+    assert load().catalog.read_admin_token() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"too-short", b"two words that are long", b"sixteen-letters\xff!"])
+def test_a_token_that_is_none_is_refused_without_being_told(tmp_path, content):
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"--admin-token-file: .* must hold one word of 16 or more") as refused:
+        load("--admin-token-file", str(file)).catalog.read_admin_token()
+    assert not content or content.decode(errors="replace") not in str(refused.value)
+
+
+def test_a_token_file_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(SettingsError, match=r"--admin-token-file: .* cannot be read \(No such file"):
+        load("--admin-token-file", str(tmp_path / "token")).catalog.read_admin_token()

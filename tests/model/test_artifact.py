@@ -1,0 +1,88 @@
+"""What is no artifact is refused before torch sees any of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.artifact import MANIFEST, read_artifact
+from model.errors import ModelFileError
+from model.export import export_save
+from tests.saves import SaveRecipe
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("artifact")
+    return export_save(SaveRecipe().write(folder / "save"), name="m", version=1, into=folder).path.read_bytes()
+
+
+def rewritten(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    """An artifact with a changed manifest, sound in itself."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            record = old.read(name)
+            if name.endswith(MANIFEST):
+                manifest = json.loads(record)
+                change(manifest)
+                record = json.dumps(manifest).encode()
+            new.writestr(name, record)
+    return buffer.getvalue()
+
+
+BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda content: b"", "is not an artifact"),
+    "half of it": (lambda content: content[: len(content) // 2], "is not an artifact|truncated"),
+    "all but its end": (lambda content: content[:-1], "is not an artifact|truncated"),
+    "a flipped bit": (lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:], "damaged"),
+    "text": (lambda content: b"hello", "is not an artifact"),
+    "another format version": (
+        lambda content: rewritten(content, lambda manifest: manifest.update(format_version=2)),
+        "not of format version 1",
+    ),
+    "no sizes": (lambda content: rewritten(content, lambda manifest: manifest.pop("n_latent")), "incomplete"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_is_no_artifact(tmp_path: Path, good: bytes, bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage, told = BAD[bad]
+    path = tmp_path / "encoder.pt"
+    path.write_bytes(damage(good))
+    monkeypatch.setattr(torch.jit, "load", None)
+    with pytest.raises(ModelFileError, match=told) as refused:
+        read_artifact(path)
+    assert str(tmp_path) not in str(refused.value)
+
+
+def test_only_allowed_digests_are_read(tmp_path: Path, good: bytes) -> None:
+    path = tmp_path / "encoder.pt"
+    path.write_bytes(good)
+    digest = hashlib.sha256(good).hexdigest()
+    assert read_artifact(path).sha256 == read_artifact(path, {digest}).sha256 == digest
+    for allowed in (frozenset(), {"0" * 64}):
+        with pytest.raises(ModelFileError, match=f"has sha256 {digest}, which is not among the allowed"):
+            read_artifact(path, allowed)
+    path.write_bytes(b"not even an artifact")
+    with pytest.raises(ModelFileError, match="not among the allowed"):
+        read_artifact(path, {digest})
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "nothing"])
+def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "encoder.pt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    with pytest.raises(ModelFileError, match=r"encoder.pt (is not a regular file|cannot be read)"):
+        read_artifact(path)
