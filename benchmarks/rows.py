@@ -154,7 +154,9 @@ def of_the_stream(bench: Bench, n_cells: int) -> Iterator[Row]:
     # What is resident goes up and down with the bodies under way: medians over some messages.
     few = min(25, tenth)
     now, then = (statistics.median(streamed.rss_bytes[end - few : end]) for end in (n_messages, early + few))
-    yield Row(memory, now / then, 1.05, remark=f"{now / MIB:,.0f} ÷ {then / MIB:,.0f} MiB")
+    most = max(streamed.rss_bytes)
+    remark = f"{now / MIB:,.0f} ÷ {then / MIB:,.0f} MiB, at most {most / MIB:,.0f}"
+    yield Row(memory, now / then, 1.05, remark=remark)
     # The first message pays for its names, and the pipeline fills.
     costs = [
         (streamed.cpu_s[end - 1] - streamed.cpu_s[end - tenth]) / ((tenth - 1) * N_SENT) * 1e6

@@ -114,8 +114,11 @@ class EncoderSpec:
         return self.continuous_covariates if self.encode_covariates else ()
 
     def public(self) -> dict[str, Any]:
-        """The spec as JSON-ready values, for the model's card."""
-        return dataclasses.asdict(self)
+        """The spec as JSON-ready values, for the model's card. Its lists are not copied: they hold every gene."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["batch"] = None if self.batch is None else dataclasses.asdict(self.batch)
+        values["categorical_covariates"] = tuple(map(dataclasses.asdict, self.categorical_covariates))
+        return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ out=${1:-$here/../service/protobuf/stubs}
 
 mkdir -p "$out"
 # The files keep their bare names, so that a client with stubs of its own registers the very same descriptors.
-"$PYTHON" -m grpc_tools.protoc -I "$here" --python_out="$out" --pyi_out="$out" --grpc_python_out="$out" totalvi_v1.proto
+"$PYTHON" -m grpc_tools.protoc -I "$here" --python_out="$out" --pyi_out="$out" --grpc_python_out="$out" \
+    totalvi_v1.proto open_inference.proto
 # protoc imports the messages from the top level; they lie beside the file.
 for stub in "$out"/*_pb2_grpc.py; do
     sed 's/^import \([a-z0-9_]*_pb2\) as /from . import \1 as /' "$stub" >"$stub.tmp"

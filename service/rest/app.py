@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.request_id import request_id_from
-from service.rest import headers
-from service.rest.errors import problem
+from service.rest import headers, open_inference_schemas
+from service.rest.errors import open_inference_error, problem
+from service.rest.open_inference_routes import open_inference_router
+from service.rest.repository_routes import repository_router
 from service.rest.schemas import components
 from service.rest.v1_routes import v1_router
 
@@ -36,6 +38,8 @@ def build_app(engine: Engine) -> FastAPI:
     )
     app.add_middleware(RequestId)
     app.include_router(v1_router(engine))
+    app.include_router(open_inference_router(engine))
+    app.include_router(repository_router(engine))
     return app
 
 
@@ -45,7 +49,7 @@ class _DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         document = super().openapi()
-        document["components"]["schemas"] |= components()
+        document["components"]["schemas"] |= components() | open_inference_schemas.components()
         document["components"]["headers"] = headers.ANSWERED
         return document
 
@@ -76,10 +80,11 @@ class RequestId:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    return problem(error, request.state.request_id)
+    answer = open_inference_error if f"{request.url.path}/".startswith("/v2/") else problem
+    return answer(error, request.state.request_id)
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
     # No route declares a parameter that can fail; should one, FastAPI's words (which echo values) stay inside.
     refusal = ServiceError(ErrorKind.MALFORMED, "a path, query or header parameter is not of its type")
-    return problem(refusal, request.state.request_id)
+    return await _answer_error(request, refusal)

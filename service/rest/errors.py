@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.core.errors import ErrorKind, ServiceError, for_caller
-from service.rest.headers import described
+from service.rest.headers import JSON, described
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -45,21 +45,10 @@ def problem(error: Exception, request_id: str) -> Response:
     Returns:
         `application/problem+json`, with `Retry-After` (whole seconds, at least 1) where trying again may help.
     """
-    status: int | None = None
-    headers = {"X-Request-Id": request_id}
-    if isinstance(error, HTTPException):
-        status = error.status_code
-        headers |= error.headers or {}
-        error = _of_router(error)
-    error = for_caller(error, request_id)
-    if error.kind in _RETRIABLE:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
-
-    mapped_status, title = HTTP_STATUS[error.kind]
-    status = status or mapped_status
+    error, status, headers = _refusal(error, request_id)
     body: dict[str, Any] = {
         "type": f"urn:totalvi-serve:error:{error.kind.value}",
-        "title": title,
+        "title": HTTP_STATUS[error.kind][1],
         "status": status,
         "detail": error.detail,
         "code": error.kind.value,
@@ -72,6 +61,28 @@ def problem(error: Exception, request_id: str) -> Response:
     if error.counts:
         body["counts"] = error.counts
     return Response(orjson.dumps(body), status, headers, PROBLEM_TYPE)
+
+
+def open_inference_error(error: Exception, request_id: str) -> Response:
+    """The answer of `/v2` to a failed request: what the protocol has for it, with the headers of `problem`."""
+    error, status, headers = _refusal(error, request_id)
+    if error.kind is ErrorKind.INVALID:
+        status = 400
+    return Response(orjson.dumps({"error": error.detail}), status, headers, JSON)
+
+
+def _refusal(error: Exception, request_id: str) -> tuple[ServiceError, int, dict[str, str]]:
+    """What a caller is told, the status and the headers."""
+    status: int | None = None
+    headers = {"X-Request-Id": request_id}
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        headers |= error.headers or {}
+        error = _of_router(error)
+    error = for_caller(error, request_id)
+    if error.kind in _RETRIABLE:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
+    return error, status or HTTP_STATUS[error.kind][0], headers
 
 
 def _of_router(error: HTTPException) -> ServiceError:
@@ -92,7 +103,18 @@ def documented(*kinds: ErrorKind, headers: Collection[str] = ()) -> dict[int | s
         kinds: of the errors.
         headers: that they bear beside those of every error.
     """
-    content = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return _documented(kinds, headers, {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}})
+
+
+def documented_open_inference(*kinds: ErrorKind, headers: Collection[str] = ()) -> dict[int | str, dict[str, Any]]:
+    """The same for a route of `/v2`."""
+    content = {JSON: {"schema": {"$ref": "#/components/schemas/InferError"}}}
+    return _documented([kind for kind in kinds if kind is not ErrorKind.INVALID], headers, content)
+
+
+def _documented(
+    kinds: Collection[ErrorKind], headers: Collection[str], content: dict[str, Any]
+) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         status, title = HTTP_STATUS[kind]

@@ -11,12 +11,15 @@ from service.core.errors import ErrorKind, ServiceError, malformed
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
+OCTETS = "application/octet-stream"
+INFERENCE_HEADER_LENGTH = "Inference-Header-Content-Length"
 MEDIA_TYPES = (JSON, PROTOBUF)
 """What cells, and the answers to them, come and go in."""
 
 _EITHER = " or ".join(MEDIA_TYPES)
 _QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
+_BYTES = re.compile(r"[0-9]{1,18}")
 _ENCODINGS = {"identity": "identity", "gzip": "gzip", "x-gzip": "gzip", "zstd": "zstd"}
 
 ANSWERED: dict[str, dict[str, Any]] = {
@@ -30,6 +33,10 @@ ANSWERED: dict[str, dict[str, Any]] = {
         "schema": {"type": "string"},
         "example": "decode;dur=0.214, queue;dur=0.031, compute;dur=1.520, encode;dur=0.118",
     },
+    INFERENCE_HEADER_LENGTH: {
+        "description": "Bytes of the JSON before the binary data; absent where there are none.",
+        "schema": {"type": "integer", "minimum": 1},
+    },
     "Retry-After": {
         "description": "Seconds after which trying again may help.",
         "schema": {"type": "integer", "minimum": 1},
@@ -37,6 +44,19 @@ ANSWERED: dict[str, dict[str, Any]] = {
     "ETag": {"description": "Digest of the body, for `If-None-Match`.", "schema": {"type": "string"}},
 }
 """The response headers of our own, as OpenAPI describes them."""
+
+
+def parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI's word for a request header."""
+    return {"in": "header", "name": name, "description": description, "required": False, "schema": schema}
+
+
+OF_CELLS: list[dict[str, Any]] = [
+    parameter("Content-Encoding", "How the body is compressed.", {"enum": ["identity", "gzip", "zstd"]}),
+    parameter("X-Request-Id", "Echoed and logged; made where absent.", {"type": "string", "maxLength": 128}),
+    parameter("X-Request-Timeout-Ms", "The deadline, in milliseconds from arrival.", {"type": "number"}),
+]
+"""The request headers of every route with cells, as OpenAPI describes them."""
 
 
 def described(*names: str) -> dict[str, dict[str, str]]:
@@ -56,6 +76,20 @@ def timeout_s(headers: Headers) -> float | None:
     if not _MILLISECONDS.fullmatch(given):
         malformed("X-Request-Timeout-Ms must be a decimal number of milliseconds, at most 15 digits before the point")
     return float(given) / 1000
+
+
+def inference_header_length(headers: Headers) -> int | None:
+    """Bytes of the JSON before binary data, from `Inference-Header-Content-Length`; None: the body is JSON alone.
+
+    Raises:
+        ServiceError: `malformed` where the header is no number of bytes.
+    """
+    given = headers.get(INFERENCE_HEADER_LENGTH)
+    if given is None:
+        return None
+    if not _BYTES.fullmatch(given):
+        malformed("Inference-Header-Content-Length must be a whole number of bytes")
+    return int(given)
 
 
 def content_encoding(headers: Headers) -> str:

@@ -62,10 +62,10 @@ def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
     if not isinstance(document, simdjson.Object):
         malformed("the body must be a JSON object")
     fields = {
-        name: _members(value, name, CsrRows.model_fields if name in _COUNT_FIELDS else None)
+        name: members(value, name, CsrRows.model_fields if name in _COUNT_FIELDS else None)
         if isinstance(value, simdjson.Object)
         else value
-        for name, value in _members(document, "", EncodeBody.model_fields).items()
+        for name, value in members(document, "", EncodeBody.model_fields).items()
     }
     reader = _FieldReader(fields, texts, limits)
     gene_counts = reader.counts("gene_counts")
@@ -87,44 +87,45 @@ def encode_reply(reply: EncodeReply) -> bytes:
     if reply.cells is not None:
         body["cells"] = reply.cells
     if reply.qz_mean is not None:
-        body["qz"] = {"mean": _array(reply.qz_mean), "variance": _array(reply.qz_variance)}
+        body["qz"] = {"mean": json_array(reply.qz_mean), "variance": json_array(reply.qz_variance)}
     if reply.ql_mean is not None:
-        body["ql"] = {"mean": _array(reply.ql_mean), "variance": _array(reply.ql_variance)}
+        body["ql"] = {"mean": json_array(reply.ql_mean), "variance": json_array(reply.ql_variance)}
     if reply.z is not None:
-        body["z"] = _array(reply.z)
+        body["z"] = json_array(reply.z)
     if reply.library_observed is not None:
-        body["library"] = {"observed": _array(reply.library_observed)}
+        body["library"] = {"observed": json_array(reply.library_observed)}
         if reply.library_latent is not None:
-            body["library"]["latent"] = _array(reply.library_latent)
+            body["library"]["latent"] = json_array(reply.library_latent)
     if (samples := reply.samples) is not None:
         body["samples"] = {
             "seed": samples.seed,
-            "latent": {"z": _array(samples.latent_z), "l": _array(samples.latent_l)},
-            "untran_latent": {"z": _array(samples.untran_latent_z), "l": _array(samples.untran_latent_l)},
+            "latent": {"z": json_array(samples.latent_z), "l": json_array(samples.latent_l)},
+            "untran_latent": {"z": json_array(samples.untran_latent_z), "l": json_array(samples.untran_latent_l)},
         }
     body["warnings"] = reply.warnings
-    return _dumps(body)
+    return dumps(body)
 
 
-def _array(values: npt.NDArray[np.float32] | None) -> object:
+def json_array(values: npt.NDArray[np.float32] | None) -> object:
     """What orjson writes as `values`; a long array is text already, for orjson would let nobody in between."""
     return values if values is None or values.size <= PIECE_VALUES else orjson.Fragment(_array_text(values))
 
 
 def _array_text(values: npt.NDArray[np.float32]) -> bytes:
     if values.size <= PIECE_VALUES:
-        return _dumps(values)
+        return dumps(values)
     n_rows = PIECE_VALUES * len(values) // values.size
     if n_rows == 0:
         return b"[%b]" % b",".join(map(_array_text, values))
     pieces = []
     for start in range(0, len(values), n_rows):
-        pieces.append(_dumps(values[start : start + n_rows])[1:-1])
+        pieces.append(dumps(values[start : start + n_rows])[1:-1])
         time.sleep(0)
     return b"[%b]" % b",".join(pieces)
 
 
-def _dumps(body: object) -> bytes:
+def dumps(body: object) -> bytes:
+    """JSON, numpy's arrays included."""
     return orjson.dumps(body, np.ascontiguousarray, orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -148,22 +149,22 @@ def card_fields(card: ModelCard) -> dict[str, Any]:
     return own | dict(card.manifest) | own
 
 
-def _members(parsed: simdjson.Object, path: str, known: Collection[str] | None) -> dict[str, Any]:
+def members(parsed: simdjson.Object, path: str, known: Collection[str] | None) -> dict[str, Any]:
     """The members of the object at `path` ("" is the body), each once and, if `known` is given, one of those."""
-    members: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key in parsed:
         field = _dotted(path, key)
         if known is not None and key not in known:
             nearest = difflib.get_close_matches(key[:_LONGEST_KEY], known, n=1, cutoff=0)[0]
             malformed(f"{field} is not a known field; the nearest one is {nearest}", field=field)
-        if key in members:
+        if key in found:
             malformed(f"{field} is given twice", field=field)
         if "\0" in key:  # pysimdjson would look up what stands before it
             malformed(f"a name in {path} holds a NUL character", field=path)
-        if len(members) == _MAX_COVARIATES:
+        if len(found) == _MAX_COVARIATES:
             too_large(f"{path} has more than {_MAX_COVARIATES} members", field=path)
-        members[key] = parsed[key]
-    return members
+        found[key] = parsed[key]
+    return found
 
 
 def _dotted(path: str, key: str) -> str:

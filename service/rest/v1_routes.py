@@ -29,10 +29,6 @@ CellWork: TypeAlias = Callable[[Engine, Asked, Call, Codec], Awaitable[bytes]]
 """What is done with what is asked: the answer, as a body that the codec wrote."""
 
 
-def _header(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"in": "header", "name": name, "description": description, "required": False, "schema": schema}
-
-
 _READ_ANSWERS = {200: {"headers": headers.described()}} | documented(
     ErrorKind.UNAUTHENTICATED, ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE
 )
@@ -40,7 +36,9 @@ _CARD_ANSWERS = _READ_ANSWERS | {
     200: {"headers": headers.described("ETag")},
     304: {"description": "The caller has this card", "headers": headers.described("ETag")},
 }
-_CARD_DOCS = {"parameters": [_header("If-None-Match", "ETags of the cards that the caller has.", {"type": "string"})]}
+_CARD_DOCS = {
+    "parameters": [headers.parameter("If-None-Match", "ETags of the cards that the caller has.", {"type": "string"})]
+}
 
 
 def _answered(message: str, *refusals: ErrorKind) -> dict[int | str, dict[str, Any]]:
@@ -65,11 +63,7 @@ _CELLS_DOCS: dict[str, Any] = {
             headers.PROTOBUF: {"schema": message_schema("EncodeRequest")},
         },
     },
-    "parameters": [
-        _header("Content-Encoding", "How the body is compressed.", {"enum": ["identity", "gzip", "zstd"]}),
-        _header("X-Request-Id", "Echoed and logged; made where absent.", {"type": "string", "maxLength": 128}),
-        _header("X-Request-Timeout-Ms", "The deadline, in milliseconds from arrival.", {"type": "number"}),
-    ],
+    "parameters": headers.OF_CELLS,
 }
 
 

@@ -9,8 +9,10 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.core.engine import Engine
-from service.rpc.encoder_servicer import SERVICE_NAME, EncoderServicer
+from service.rpc import encoder_servicer, open_inference_servicer
+from service.rpc.encoder_servicer import EncoderServicer
 from service.rpc.health_servicer import HealthServicer
+from service.rpc.open_inference_servicer import OpenInferenceServicer
 
 # What a message may have around its tensors' bytes: tags, lengths, shapes.
 _FRAMING_BYTES = 64 * 1024
@@ -44,11 +46,16 @@ def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
     ]
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_a_fault)
     server = grpc.aio.server(options=options)
-    handlers = EncoderServicer(engine).method_handlers()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
-    health_servicer = HealthServicer(engine.health, services=("", SERVICE_NAME))
+    services = {
+        encoder_servicer.SERVICE_NAME: EncoderServicer(engine).method_handlers(),
+        open_inference_servicer.SERVICE_NAME: OpenInferenceServicer(engine).method_handlers(),
+    }
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items()]
+    )
+    health_servicer = HealthServicer(engine.health, services=("", *services))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server
 
 

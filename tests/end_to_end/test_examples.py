@@ -1,4 +1,4 @@
-"""What the README says works when it is copied and pasted."""
+"""What the README and docs/open-inference.md say works when it is copied and pasted."""
 
 import itertools
 import json
@@ -7,14 +7,17 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.end_to_end.server import RunningServer
 from tests.saves import EXAMPLE_MODELS, ROOT
 
 README = (ROOT / "README.md").read_text()
+OPEN_INFERENCE = (ROOT / "docs" / "open-inference.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +27,8 @@ def example() -> Iterator[RunningServer]:
         yield server
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def curl_lines(text: str) -> list[list[str]]:
@@ -57,15 +60,40 @@ def test_the_curl_line_that_make_serve_prints_is_the_readmes() -> None:
 
 def test_the_python_lines_of_the_readme(example: RunningServer) -> None:
     (code,) = blocks("python")
+    assert len(run_python(code, example)) == 20
+
+
+def run_python(code: str, server: RunningServer) -> Any:
+    """What a block prints, in a process of its own, at this server's port."""
     done = subprocess.run(
-        [sys.executable, "-c", code.replace(":8000", f":{example.http_port}")],
+        [sys.executable, "-c", code.replace(":8000", f":{server.http_port}")],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
     )
-    assert len(json.loads(done.stdout)) == 20
+    return json.loads(done.stdout)
+
+
+def test_the_curl_lines_of_the_open_inference_protocol(example: RunningServer) -> None:
+    dense, sparse = (run_curl(words, example).json() for words in curl_lines(blocks("sh", OPEN_INFERENCE)))
+    z, latent_z = dense["outputs"]
+    assert (z["name"], z["shape"], latent_z["name"], latent_z["shape"]) == ("z", [2, 20], "latent_z", [2, 2, 20])
+    assert dense["parameters"]["seed"] == 7
+    assert [output["name"] for output in sparse["outputs"]] == ["qz_mean", "qz_variance", "z", "library_observed"]
+    assert sparse["outputs"][-1]["data"] == [4, 7]
+
+
+def test_the_python_lines_of_the_open_inference_protocol(example: RunningServer) -> None:
+    body = json.loads((ROOT / "examples" / "request.json").read_bytes())
+    right = httpx.post(
+        f"http://127.0.0.1:{example.http_port}/v1/models/pbmc/encode",
+        json={name: body[name] for name in ("genes", "gene_counts", "batch")},
+    ).json()["z"]
+    binary, by_triton = (run_python(code, example) for code in blocks("python", OPEN_INFERENCE))
+    assert np.array_equal(np.array(binary, np.float32), np.array(right, np.float32))
+    assert np.array_equal(np.array(by_triton, np.float32), np.array(right, np.float32))
 
 
 def test_the_grpc_example_gives_what_rest_gives(example: RunningServer) -> None:

@@ -17,7 +17,12 @@ from tests.end_to_end.operators import ask, assert_idle, metrics
 from tests.end_to_end.server import PATIENCE_S, RunningServer, command
 from tests.end_to_end.synthetic import assert_right
 
-SERVICES = {"totalvi.v1.EncoderService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+SERVICES = {
+    "totalvi.v1.EncoderService",
+    "inference.GRPCInferenceService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1alpha.ServerReflection",
+}
 
 KINDS = {
     "totalvi_requests": "counter",

@@ -18,12 +18,25 @@ from tests.saves import ROOT
 from .fake_engine import FakeEngine
 
 PROTO = (ROOT / "proto" / "totalvi_v1.proto").read_text()
+INFER_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/InferError"}}}
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
 @pytest.fixture
 def document() -> dict[str, Any]:
     return build_app(FakeEngine()).openapi()
+
+
+@pytest.fixture
+def v1(document: dict[str, Any]) -> dict[str, Any]:
+    """Our own paths."""
+    return {path: item for path, item in document["paths"].items() if path.startswith("/v1/")}
+
+
+@pytest.fixture
+def v2(document: dict[str, Any]) -> dict[str, Any]:
+    """The Open Inference Protocol's."""
+    return {path: item for path, item in document["paths"].items() if path.startswith("/v2")}
 
 
 def references(node: object) -> Iterator[str]:
@@ -45,9 +58,15 @@ def test_every_reference_resolves(document: dict[str, Any]) -> None:
     assert {"EncodeBody", "CsrRows", "Problem", "EncodeAnswer", "Card"} <= names
 
 
-def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
-    assert len(document["paths"]) == 10
-    for path, operations in document["paths"].items():
+def test_every_path_is_one_of_ours_or_of_the_protocol(
+    document: dict[str, Any], v1: dict[str, Any], v2: dict[str, Any]
+) -> None:
+    assert document["paths"].keys() == v1.keys() | v2.keys()
+
+
+def test_every_route_documents_its_errors(v1: dict[str, Any]) -> None:
+    assert len(v1) == 10
+    for path, operations in v1.items():
         for method, operation in operations.items():
             responses = operation["responses"]
             assert responses["500"]["content"] == responses["default"]["content"] == PROBLEM, path
@@ -62,8 +81,19 @@ def test_every_route_documents_its_errors(document: dict[str, Any]) -> None:
                 assert schema == {"$ref": "#/components/schemas/EncodeBody"}
 
 
-def test_what_takes_cells_takes_and_answers_messages(document: dict[str, Any]) -> None:
-    for path, operations in document["paths"].items():
+def test_the_protocol_has_errors_of_its_own(v2: dict[str, Any]) -> None:
+    for path, operations in v2.items():
+        for operation in operations.values():
+            responses = operation["responses"]
+            assert "application/json" in responses["200"]["content"]
+            if not path.startswith("/v2/health/"):
+                assert "422" not in responses
+                errors = [response for status, response in responses.items() if status != "200"]
+                assert len(errors) > 2 and all(error["content"] == INFER_ERROR for error in errors)
+
+
+def test_what_takes_cells_takes_and_answers_messages(v1: dict[str, Any]) -> None:
+    for path, operations in v1.items():
         if (operation := operations.get("post")) is None:
             continue
         answered = "EncodeResponse" if path.endswith("/encode") else "ValidateResponse"
@@ -76,8 +106,10 @@ def test_what_takes_cells_takes_and_answers_messages(document: dict[str, Any]) -
             assert f"message {name} {{" in PROTO
 
 
-def test_operations_have_names(document: dict[str, Any]) -> None:
-    names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+def test_operations_have_names(document: dict[str, Any], v1: dict[str, Any]) -> None:
+    everywhere = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(everywhere) == len(set(everywhere))
+    names = [operation["operationId"] for item in v1.values() for operation in item.values()]
     assert sorted(names) == [
         "encode",
         "encode_with_model",
@@ -127,8 +159,8 @@ def test_defaults_and_outputs_are_those_of_the_core() -> None:
     }
 
 
-def test_every_answer_documents_its_headers(document: dict[str, Any]) -> None:
-    for path, operations in document["paths"].items():
+def test_every_answer_documents_its_headers(v1: dict[str, Any]) -> None:
+    for path, operations in v1.items():
         for method, operation in operations.items():
             for status, response in operation["responses"].items():
                 expected = {"X-Request-Id"}
@@ -140,6 +172,20 @@ def test_every_answer_documents_its_headers(document: dict[str, Any]) -> None:
                     expected.add("ETag")
                 assert response["headers"].keys() == expected, (path, status)
             assert ("304" in operation["responses"]) == (method == "get" and "{model}" in path)
+
+
+def test_the_protocol_answers_our_headers(v2: dict[str, Any]) -> None:
+    for path, operations in v2.items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                expected = {"X-Request-Id"}
+                if path.endswith("/infer"):
+                    expected.add("Server-Timing")
+                    if status == "200":
+                        expected.add("Inference-Header-Content-Length")
+                if status in ("429", "503") and not path.startswith("/v2/health/"):
+                    expected.add("Retry-After")
+                assert response["headers"].keys() == expected, (path, status)
 
 
 def test_the_first_cell_is_bounded_as_in_the_core() -> None:

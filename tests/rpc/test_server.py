@@ -14,6 +14,7 @@ from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
 
 SERVICE = "totalvi.v1.EncoderService"
+OPEN_INFERENCE = "inference.GRPCInferenceService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -64,7 +65,7 @@ async def test_a_port_in_use_is_an_error(engine, port):
         server.add_insecure_port(f"127.0.0.1:{port}")
 
 
-@pytest.mark.parametrize("service", ["", SERVICE])
+@pytest.mark.parametrize("service", ["", SERVICE, OPEN_INFERENCE])
 async def test_check_tells_the_state_at_once(engine, health, service):
     assert (await health.Check(asked(service))).status == NOT_SERVING
     engine.health.mark_ready()
@@ -126,14 +127,17 @@ async def test_reflection_lists_the_services_and_gives_the_contract(channel):
     requests = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
         reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=OPEN_INFERENCE),
     ]
 
-    services, contract = [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
+    services, *contracts = [answer async for answer in stub.ServerReflectionInfo(iter(requests))]
 
     assert {service.name for service in services.list_services_response.service} == {
         SERVICE,
+        OPEN_INFERENCE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    files = [FileDescriptorProto.FromString(file) for file in contract.file_descriptor_response.file_descriptor_proto]
-    assert "totalvi_v1.proto" in {file.name for file in files}
+    for contract, name in zip(contracts, ("totalvi_v1.proto", "open_inference.proto"), strict=True):
+        told = contract.file_descriptor_response.file_descriptor_proto
+        assert name in {FileDescriptorProto.FromString(file).name for file in told}
