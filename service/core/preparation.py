@@ -172,13 +172,20 @@ def prepare(
         library=_row_sums(batch),
         outputs=outputs,
         n_samples=_n_samples(request),
-        seed=drawn_seed() if request.seed is None else request.seed,
+        seed=_seed(request, n_samples=_n_samples(request)),
         first_cell=request.first_cell,
         names=request.cells,
         notices=notices,
         gene_coverage=columns.genes.coverage,
         protein_coverage=columns.proteins.coverage,
     )
+
+
+def _seed(request: EncodeRequest, *, n_samples: int) -> int:
+    """The caller's; else one is drawn if there is anything to draw with it, since asking the kernel takes its time."""
+    if request.seed is not None:
+        return request.seed
+    return drawn_seed() if n_samples else 0
 
 
 def drawn_seed() -> int:
