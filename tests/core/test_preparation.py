@@ -172,9 +172,10 @@ def test_samples_without_a_number_are_one() -> None:
     assert prepare(request(outputs=frozenset({Output.SAMPLES})), MODEL, LIMITS).n_samples == 1
 
 
-def test_a_seed_is_drawn_where_none_is_given() -> None:
-    seeds = {prepare(request(), MODEL, LIMITS).seed for _ in range(5)}
+def test_a_seed_is_drawn_where_none_is_given_and_one_is_needed() -> None:
+    seeds = {prepare(request(n_samples=1), MODEL, LIMITS).seed for _ in range(5)}
     assert len(seeds) == 5 and all(0 <= seed < 1 << 63 for seed in seeds)
+    assert {prepare(request(), MODEL, LIMITS).seed for _ in range(5)} == {0}
 
 
 @pytest.mark.parametrize(
