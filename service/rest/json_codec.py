@@ -234,7 +234,7 @@ class _FieldReader:
         path = "continuous_covariates"
         return {
             key: np.asarray(value, np.float64) if is_number(value) else self._vector(value, _dotted(path, key), "d")
-            for key, value in self._object(path).items()
+            for key, value in ((key, self._uncut(value)) for key, value in self._object(path).items())
         }
 
     def _object(self, field: str) -> dict[str, Any]:
@@ -254,7 +254,13 @@ class _FieldReader:
         # Not as_list(): it writes past its own list for the 2**24 items at which simdjson stops counting.
         return tuple(values)
 
+    def _uncut(self, value: object) -> object:
+        """A covariate's value as it stood in the body; the list of one called `gene_counts` may have been cut out."""
+        text = self._texts.get(value) if type(value) is int else None
+        return value if text is None else parsed(simdjson.Parser(), text.body[text.start : text.stop], "the body")
+
     def _labels(self, value: object, field: str) -> Labels:
+        value = self._uncut(value)
         if not isinstance(value, simdjson.Array):
             return Labels.one(_label(value, field, None))
         return Labels.per_cell([_label(item, field, index) for index, item in enumerate(self._items(value, field))])

@@ -124,6 +124,22 @@ def test_the_counts_are_found_wherever_they_stand(body: str, piece_bytes: int) -
     assert [counts.indptr.tolist(), counts.indices.tolist(), counts.data.tolist()] == [[0, 2], [0, 1], [1, 2]]
 
 
+@pytest.mark.parametrize("piece_bytes", [1, ONE_PIECE])
+def test_a_covariate_may_be_called_as_the_counts_are(piece_bytes: int) -> None:
+    categorical, continuous = '{"gene_counts":[3,4],"protein_counts":5}', '{"protein_counts":[0.5,1],"gene_counts":2}'
+    body = (
+        f'{{"categorical_covariates":{categorical},"continuous_covariates":{continuous},'
+        '"gene_counts":[[1,2],[0,3]],"protein_counts":[[7],[8]]}'
+    )
+    request = decode(body, piece_bytes)
+    assert as_rows(request) == [[1, 2], [0, 3]]
+    assert vars_of(request.protein_counts) == [[7], [8]]
+    assert request.categorical_covariates["gene_counts"].categories == (3, 4)
+    assert request.categorical_covariates["protein_counts"].categories == (5,)
+    assert request.continuous_covariates["protein_counts"].tolist() == [0.5, 1]
+    assert request.continuous_covariates["gene_counts"].tolist() == 2
+
+
 @pytest.mark.parametrize(
     ("rows", "kind", "index"),
     [
