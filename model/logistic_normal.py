@@ -21,7 +21,7 @@ from model.contract import Float32Array
 from model.sampling import softmax, standard_normals
 
 # Largest standard deviation of the cell → points along u, points along each z, reach of the latter in deviations.
-_RULES = ((1.0, 40, 16, 5.0), (2.5, 72, 32, 5.5))
+_RULES = ((1.0, 40, 16, 5.0), (2.5, 48, 22, 5.0))
 _TAIL_LEFT, _TAIL_RIGHT, _REACH = 14.0, 3.0, 5.5
 
 # Wider posteriors are far from any cell's; the grid that resolves them grows with the deviation, so there the mean is
