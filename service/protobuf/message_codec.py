@@ -65,6 +65,11 @@ def parse(kind: type[MessageT], body: bytes | bytearray) -> MessageT:
         malformed(f"the message is not a serialised {kind.DESCRIPTOR.full_name}")
 
 
+def named_model(message: pb.EncodeRequest) -> tuple[str | None, str | None]:
+    """The model and the version that a request names; None where it names none."""
+    return message.model or None, message.model_version or None
+
+
 def decode_request(message: pb.EncodeRequest, limits: Limits, *, cells_follow: bool = False) -> EncodeRequest:
     """The cells of `message`, their arrays being views on copies of its bytes; values are not checked yet.
 

@@ -49,7 +49,7 @@ def _asked_in_json(body: bytes | bytearray, limits: Limits) -> Asked:
 def _asked_in_protobuf(body: bytes | bytearray, limits: Limits) -> Asked:
     message = message_codec.parse(pb.EncodeRequest, body)
     cells = message_codec.decode_request(message, limits)
-    return Asked(cells, message.model or None, message.model_version or None)
+    return Asked(cells, *message_codec.named_model(message))
 
 
 CODECS: Mapping[str, Codec] = {

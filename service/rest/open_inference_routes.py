@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+import functools
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from service.core.engine import Engine
-from service.core.errors import ErrorKind, ServiceError, invalid
+from service.core.errors import ErrorKind
 from service.core.inference_models import EXTENSIONS, model_metadata, model_ready
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.open_inference import infer
 from service.core.recorder import Call
 from service.rest import headers, tensor_codec
+from service.rest.call import answer_call, check_named, with_body
 from service.rest.errors import documented_open_inference, open_inference_error
-from service.rest.limits import decompress, read_body
 from service.rest.open_inference_schemas import (
     InferAnswer,
     ModelDescription,
@@ -27,7 +26,6 @@ from service.rest.open_inference_schemas import (
     ServerMetadata,
     ServerReady,
 )
-from service.rest.v1_routes import unless_gone
 from service.version import DISTRIBUTION, installed_version
 
 _NO_ANSWER = documented_open_inference(ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE)
@@ -71,22 +69,23 @@ _INFER_DOCS: dict[str, Any] = {
 def open_inference_router(engine: Engine) -> APIRouter:
     """The `/v2` routes over one engine."""
     router = APIRouter(prefix="/v2", tags=["v2"])
+    answer = functools.partial(answer_call, engine, open_inference_error)
 
     async def answer_infer(request: Request, model: str, version: str | None = None) -> Response:
-        return await answer_call(engine, request, "infer", lambda call: _infer(engine, request, call, model, version))
+        return await answer(request, "infer", lambda call: _infer(engine, request, call, model, version))
 
     async def answer_metadata(request: Request, model: str, version: str | None = None) -> Response:
         async def read(call: Call) -> Response:
             return _json(dataclasses.asdict(model_metadata(engine.card(model, version))))
 
-        return await answer_call(engine, request, "model_metadata", read)
+        return await answer(request, "model_metadata", read)
 
     async def answer_model_ready(request: Request, model: str, version: str | None = None) -> Response:
         async def ask(call: Call) -> Response:
             ready = model_ready(engine, model, version)
             return _probe({"name": model, "ready": ready}, ready)
 
-        return await answer_call(engine, request, "model_ready", ask)
+        return await answer(request, "model_ready", ask)
 
     @router.get("", response_model=ServerMetadata, **_READ_DOCS)
     async def describe_server(request: Request) -> Response:
@@ -136,43 +135,16 @@ def open_inference_router(engine: Engine) -> APIRouter:
     return router
 
 
-async def answer_call(
-    engine: Engine, request: Request, operation: str, work: Callable[[Call], Awaitable[Response]]
-) -> Response:
-    """Run one call inside its record; whatever it raises becomes the protocol's error."""
-    request_id = request.state.request_id
-    try:
-        with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
-            response = await work(call)
-    except Exception as error:
-        response = open_inference_error(error, request_id)
-    if timing := call.server_timing:
-        response.headers["Server-Timing"] = timing
-    return response
-
-
 async def _infer(engine: Engine, request: Request, call: Call, model: str, version: str | None) -> Response:
     """The walk of one call with cells: a body in, the model's answer out."""
     header_length = headers.inference_header_length(request.headers)
-    encoding = headers.content_encoding(request.headers)
-    timeout_s = headers.timeout_s(request.headers)
-    if timeout_s is not None:
-        call.deadline_s = call.started_s + timeout_s
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await read_body(request, engine.limits.max_request_bytes)
-    except TimeoutError:
-        raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
-    async def walk() -> Response:
+    async def walk(content: bytes | bytearray) -> Response:
         with call.phase("decode"):
-            content = await off_loop_if(
-                encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
-            )
-            call.n_bytes = len(content)
-            heavy = call.n_bytes > HEAVY_BYTES
+            heavy = len(content) > HEAVY_BYTES
             asked = await off_loop_if(heavy, tensor_codec.decode_request, content, header_length, engine.limits)
-            _check_addressed(asked, model, version)
+            check_named("model_name", model, asked.model)
+            check_named("model_version", version, asked.version)
         reply = await infer(engine, asked.request, call, model=model, version=version)
         with call.phase("encode"):
             heavy = reply.nbytes > HEAVY_BYTES
@@ -181,14 +153,7 @@ async def _infer(engine: Engine, request: Request, call: Call, model: str, versi
             return Response(answered, media_type=headers.JSON)
         return Response(answered, headers={headers.INFERENCE_HEADER_LENGTH: str(json_bytes)}, media_type=headers.OCTETS)
 
-    return await unless_gone(request.receive, walk())
-
-
-def _check_addressed(asked: tensor_codec.Asked, model: str, version: str | None) -> None:
-    """Refuse a body that names another model or version than the path; some clients name them in both."""
-    for field, of_path, of_body in (("model_name", model, asked.model), ("model_version", version, asked.version)):
-        if of_body and of_path is not None and of_body != of_path:
-            invalid(f"{field} is another one than the path names; leave it out or name the same", field=field)
+    return await with_body(engine, request, call, walk)
 
 
 def _json(body: Any) -> Response:

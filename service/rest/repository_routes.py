@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -14,9 +15,9 @@ from service.core.errors import ErrorKind, malformed
 from service.core.inference_models import check_load_parameters, check_unload_parameters, repository_index
 from service.core.recorder import Call
 from service.rest import headers
-from service.rest.errors import documented_open_inference
+from service.rest.call import answer_call
+from service.rest.errors import documented_open_inference, open_inference_error
 from service.rest.limits import read_body
-from service.rest.open_inference_routes import answer_call
 from service.rest.open_inference_schemas import IndexedModel
 
 _MAX_BODY_BYTES = 1 << 16
@@ -31,6 +32,7 @@ _CHANGE_ANSWERS = {200: {"headers": headers.described()}} | documented_open_infe
 def repository_router(engine: Engine) -> APIRouter:
     """The routes over one engine; it refuses changes unless the operator allows them here."""
     router = APIRouter(prefix="/v2/repository", tags=["v2"])
+    answer = functools.partial(answer_call, engine, open_inference_error)
 
     async def answer_change(
         request: Request, operation: str, check: Callable[[Iterable[str]], None], change: Callable[[], Awaitable[None]]
@@ -40,7 +42,7 @@ def repository_router(engine: Engine) -> APIRouter:
             await change()
             return Response(b"{}", media_type=headers.JSON)
 
-        return await answer_call(engine, request, operation, work)
+        return await answer(request, operation, work)
 
     @router.post(
         "/index", response_model=list[IndexedModel], responses=_INDEX_ANSWERS, openapi_extra=_body("IndexBody")
@@ -55,7 +57,7 @@ def repository_router(engine: Engine) -> APIRouter:
             entries = repository_index(engine, ready=ready)
             return Response(orjson.dumps([dataclasses.asdict(entry) for entry in entries]), media_type=headers.JSON)
 
-        return await answer_call(engine, request, "repository_index", work)
+        return await answer(request, "repository_index", work)
 
     @router.post("/models/{model}/load", responses=_CHANGE_ANSWERS, openapi_extra=_body("RepositoryBody"))
     async def load_model(request: Request, model: str) -> Response:

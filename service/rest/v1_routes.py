@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from starlette.types import Receive
 
 from service.core.engine import Engine
-from service.core.errors import ErrorKind, ServiceError, invalid
+from service.core.errors import ErrorKind
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rest import headers, json_codec
+from service.rest.call import answer_call, check_named, with_body
 from service.rest.errors import documented, problem
-from service.rest.limits import decompress, read_body
 from service.rest.media_types import CODECS, Asked, Codec
 from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits, ValidateAnswer, message_schema
-
-T = TypeVar("T")
 
 CellWork: TypeAlias = Callable[[Engine, Asked, Call, Codec], Awaitable[bytes]]
 """What is done with what is asked: the answer, as a body that the codec wrote."""
@@ -70,18 +66,7 @@ _CELLS_DOCS: dict[str, Any] = {
 def v1_router(engine: Engine) -> APIRouter:
     """The `/v1` routes over one engine."""
     router = APIRouter(prefix="/v1", tags=["v1"])
-
-    async def answer(request: Request, operation: str, work: Callable[[Call], Awaitable[Response]]) -> Response:
-        """Run one call inside its record; whatever it raises becomes a problem, and either way its phases are told."""
-        request_id = request.state.request_id
-        try:
-            with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
-                response = await work(call)
-        except Exception as error:
-            response = problem(error, request_id)
-        if timing := call.server_timing:
-            response.headers["Server-Timing"] = timing
-        return response
+    answer = functools.partial(answer_call, engine, problem)
 
     async def answer_cells(
         operation: str, work: CellWork, request: Request, model: str | None = None, version: str | None = None
@@ -187,28 +172,15 @@ async def _walk(
     """The walk of one call with cells, to the model and version of its path: a body in, what `work` makes of it out."""
     body_type = headers.body_type(request.headers)
     answer_type = headers.answer_type(request.headers, own=body_type)
-    encoding = headers.content_encoding(request.headers)
-    timeout_s = headers.timeout_s(request.headers)
-    if timeout_s is not None:
-        call.deadline_s = call.started_s + timeout_s
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await read_body(request, engine.limits.max_request_bytes)
-    except TimeoutError:
-        raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
-    async def answer() -> Response:
+    async def answer(content: bytes | bytearray) -> Response:
         with call.phase("decode"):
-            content = await off_loop_if(
-                encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
-            )
-            call.n_bytes = len(content)
-            heavy = call.n_bytes > HEAVY_BYTES
+            heavy = len(content) > HEAVY_BYTES
             asked = await off_loop_if(heavy, CODECS[body_type].decode_request, content, engine.limits)
         answered = await work(engine, _addressed(asked, model, version), call, CODECS[answer_type])
         return Response(answered, media_type=answer_type)
 
-    return await unless_gone(request.receive, answer())
+    return await with_body(engine, request, call, answer)
 
 
 def _addressed(asked: Asked, model: str | None, version: str | None) -> Asked:
@@ -217,38 +189,9 @@ def _addressed(asked: Asked, model: str | None, version: str | None) -> Asked:
     Raises:
         ServiceError: `invalid` where the body names another one than the path.
     """
-    for field, of_path, of_body in (("model", model, asked.model), ("model_version", version, asked.version)):
-        if None not in (of_path, of_body) and of_path != of_body:
-            invalid(f"{field} is another one than the path names; leave it out or name the same", field=field)
+    check_named("model", model, asked.model)
+    check_named("model_version", version, asked.version)
     return dataclasses.replace(asked, model=model or asked.model, version=version or asked.version)
-
-
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled if the caller hangs up first.
-
-    Args:
-        receive: of a request whose body has been read, so that only its end can come.
-        work: what the caller waits for.
-
-    Raises:
-        ServiceError: `cancelled`, once the cancelled work has wound up.
-    """
-    working = asyncio.create_task(work)
-    listening = asyncio.create_task(_hang_up(receive))
-    try:
-        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answer was ready")
-        return working.result()
-    finally:
-        working.cancel()
-        listening.cancel()
-        await asyncio.gather(working, listening, return_exceptions=True)
-
-
-async def _hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _json(body: bytes, extra: dict[str, str] | None = None) -> Response:

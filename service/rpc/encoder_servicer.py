@@ -20,6 +20,7 @@ from service.protobuf.message_codec import (
     encode_card,
     encode_reply,
     encode_report,
+    named_model,
     parse,
 )
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
@@ -111,12 +112,12 @@ class EncoderServicer:
 
 def _decode_whole(body: bytes, limits: Limits) -> Asked:
     message = parse(pb.EncodeRequest, body)
-    return decode_request(message, limits), message.model or None, message.model_version or None
+    return decode_request(message, limits), *named_model(message)
 
 
 def _decode_first(body: bytes, limits: Limits) -> Asked:
     message = parse(pb.EncodeRequest, body)
-    return decode_request(message, limits, cells_follow=True), message.model or None, message.model_version or None
+    return decode_request(message, limits, cells_follow=True), *named_model(message)
 
 
 def _decode_later(body: bytes, limits: Limits) -> EncodeRequest:

@@ -1,0 +1,116 @@
+"""One REST call, from its headers to its response: what the routes of all protocols share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+from fastapi import Request, Response
+from starlette.types import Receive
+
+from service.core.engine import Engine
+from service.core.errors import ErrorKind, ServiceError, invalid
+from service.core.off_loop import off_loop_if
+from service.core.recorder import Call
+from service.rest import headers
+from service.rest.limits import decompress, read_body
+
+T = TypeVar("T")
+
+
+async def answer_call(
+    engine: Engine,
+    refused: Callable[[Exception, str], Response],
+    request: Request,
+    operation: str,
+    work: Callable[[Call], Awaitable[Response]],
+) -> Response:
+    """Run one call inside its record; its phases are told however it ends.
+
+    Args:
+        engine: records it.
+        refused: what `work` raises and the request's id → the protocol's error.
+        request: being answered.
+        operation: as it is recorded.
+        work: what is done.
+    """
+    request_id = request.state.request_id
+    try:
+        with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
+            response = await work(call)
+    except Exception as error:
+        response = refused(error, request_id)
+    if timing := call.server_timing:
+        response.headers["Server-Timing"] = timing
+    return response
+
+
+async def with_body(
+    engine: Engine,
+    request: Request,
+    call: Call,
+    walk: Callable[[bytes | bytearray], Coroutine[None, None, Response]],
+) -> Response:
+    """Read a body with cells within the caller's deadline, and walk on with it as long as the caller is there.
+
+    Raises:
+        ServiceError: for its headers, its size or its compression; DEADLINE; CANCELLED; what `walk` raises.
+    """
+    encoding = headers.content_encoding(request.headers)
+    timeout_s = headers.timeout_s(request.headers)
+    if timeout_s is not None:
+        call.deadline_s = call.started_s + timeout_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await read_body(request, engine.limits.max_request_bytes)
+    except TimeoutError:
+        raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
+
+    async def unpacked() -> Response:
+        with call.phase("decode"):
+            content = await off_loop_if(
+                encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
+            )
+            call.n_bytes = len(content)
+        return await walk(content)
+
+    return await _unless_gone(request.receive, unpacked())
+
+
+def check_named(field: str, of_path: str | None, of_body: str | None) -> None:
+    """Refuse a body that names another model or version than the path; where either names none there is no other.
+
+    Raises:
+        ServiceError: INVALID, for `field` of the body.
+    """
+    if of_path is not None and of_body and of_body != of_path:
+        invalid(f"{field} is another one than the path names; leave it out or name the same", field=field)
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[None, None, T]) -> T:
+    """The result of `work`, which is cancelled if the caller hangs up first.
+
+    Args:
+        receive: of a request whose body has been read, so that only its end can come.
+        work: what the caller waits for.
+
+    Raises:
+        ServiceError: `cancelled`, once the cancelled work has wound up.
+    """
+    working = asyncio.create_task(work)
+    listening = asyncio.create_task(_hang_up(receive))
+    try:
+        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answer was ready")
+        return working.result()
+    finally:
+        working.cancel()
+        listening.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+async def _hang_up(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
