@@ -29,7 +29,17 @@ from service.core.messages import (
     Output,
     ValidationReport,
 )
-from service.rest.number_text import PIECE_BYTES, ListText, NumberReader, NumberType, cut_lists, is_number, parsed
+from service.rest.number_text import (
+    PIECE_BYTES,
+    ListText,
+    MatrixReader,
+    NumberReader,
+    NumberType,
+    is_number,
+    numbers_of,
+    parsed,
+    parsed_without_lists,
+)
 from service.rest.schemas import CsrRows, EncodeBody, EncodeOptions, LabelValue
 
 # Asked of pydantic each time, they would cost a single cell as much as reading its counts.
@@ -54,15 +64,7 @@ def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
         ServiceError: `malformed` for what is not JSON, not a known field, given twice, or of a wrong type; `invalid`
             for ragged rows, options out of range and absent `gene_counts`; `too_large` for lists over `limits`.
     """
-    skeleton, texts = cut_lists(body, dict.fromkeys(_COUNT_FIELDS, _CSR_PARTS))
-    try:
-        # A parser of its own, because one cannot be used again while anything of its last document lives.
-        document = parsed(simdjson.Parser(), skeleton, "the body")
-    except ServiceError:
-        if len(body) > PIECE_BYTES:
-            raise
-        # There may be text among the numbers: the whole is read again, to say where.
-        document, texts = parsed(simdjson.Parser(), body, "the body"), {}
+    document, texts = parsed_without_lists(body, dict.fromkeys(_COUNT_FIELDS, _CSR_PARTS))
     if not isinstance(document, simdjson.Object):
         malformed("the body must be a JSON object")
     fields = {
@@ -71,7 +73,9 @@ def decode_request(body: bytes | bytearray, limits: Limits) -> EncodeRequest:
         else value
         for name, value in members(document, "", _BODY_NAMES).items()
     }
-    reader = _FieldReader(fields, texts, limits)
+    # Of a long body the lists were cut out, and those that were not are parsed once more.
+    n_brackets = body.count(b"[") if len(body) <= PIECE_BYTES else None
+    reader = _FieldReader(fields, texts, limits, n_brackets=n_brackets)
     gene_counts = reader.counts("gene_counts")
     if gene_counts is None:
         invalid("gene_counts is missing", field="gene_counts")
@@ -184,13 +188,18 @@ class _FieldReader:
         fields: members of the body; objects are dictionaries already, lists are still simdjson's.
         texts: lists of numbers that were cut out of the body, by the number that stands in their place.
         limits: on the length of lists, checked before any Python object is made for their items.
+        n_brackets: opening ones in the body; None: nobody counted them.
     """
 
-    def __init__(self, fields: dict[str, Any], texts: dict[int, ListText], limits: Limits) -> None:
+    def __init__(
+        self, fields: dict[str, Any], texts: dict[int, ListText], limits: Limits, *, n_brackets: int | None
+    ) -> None:
         self._fields = fields
         self._texts = texts
         self._limits = limits
         self._numbers = NumberReader(limits)
+        # Otherwise there are more, perhaps among numbers, where simdjson would not tell.
+        self._are_lists_flat = n_brackets == sum(_n_lists(name, value) for name, value in fields.items())
 
     def options(self) -> dict[str, Any]:
         """The small fields, checked by pydantic, as arguments of `EncodeRequest`."""
@@ -214,10 +223,15 @@ class _FieldReader:
         if isinstance(value, dict):
             parts = {part: self._vector(value.get(part), f"{field}.{part}", of) for part, of in _CSR_PARTS.items()}
             return CsrCounts(parts["indptr"], parts["indices"], parts["data"])
+        sparse = field == "gene_counts"
+        if isinstance(value, simdjson.Array) and self._are_lists_flat:
+            rows = MatrixReader(self._limits, field, sparse=sparse)
+            rows.add(value, suspect=False)
+            return rows.counts()
         text = self._text(value)
         if text is None:
             malformed(f"{field} must be a list of rows, or an object of indptr, indices and data", field=field)
-        return self._numbers.matrix(text, field, sparse=field == "gene_counts")
+        return self._numbers.matrix(text, field, sparse=sparse)
 
     def labels(self, field: str) -> Labels | None:
         """Labels of the cells, of the types JSON gave them; None where they are absent or null."""
@@ -266,6 +280,8 @@ class _FieldReader:
         return Labels.per_cell([_label(item, field, index) for index, item in enumerate(self._items(value, field))])
 
     def _vector(self, value: object, field: str, of_type: NumberType) -> npt.NDArray[Any]:
+        if isinstance(value, simdjson.Array) and self._are_lists_flat:
+            return numbers_of(value, field, of_type, 0, of_rows=False, suspect=False)
         text = self._text(value)
         if text is None:
             malformed(f"{field} must be a list of numbers", field=field)
@@ -277,6 +293,13 @@ class _FieldReader:
             text = cast(bytes, value.mini)  # its stub says str
             return ListText(text, 0, len(text))
         return self._texts.get(value) if type(value) is int else None
+
+
+def _n_lists(name: str, value: object) -> int:
+    """How many opening brackets a field has, where no list is but the expected ones."""
+    if isinstance(value, simdjson.Array):
+        return 1 + (len(value) if name in _COUNT_FIELDS else 0)
+    return sum(isinstance(item, simdjson.Array) for item in value.values()) if isinstance(value, dict) else 0
 
 
 def _label(value: object, field: str, index: int | None) -> LabelValue:

@@ -20,14 +20,15 @@ import simdjson
 
 from service.core.errors import invalid, malformed, too_large
 from service.core.messages import Counts, CsrCounts, DenseCounts, Limits
+from service.rest.plain_numbers import FEWEST_BYTES, PlainRows, plain_rows, plain_vector
 
 NumberType: TypeAlias = Literal["d", "i"]
 
 Narrow: TypeAlias = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
 """Makes a smaller type of some of a list's numbers; the number of those before them is for its errors."""
 
-PIECE_BYTES = 1 << 17
-"""Text parsed in one go, about half a millisecond's. As quick from 64 KiB to 1 MiB; half as quick from 4 MiB on."""
+PIECE_BYTES = 1 << 16
+"""Text read in one go, a fraction of a millisecond's; all that is made of it on the way fits the second cache."""
 
 
 class ListText(NamedTuple):
@@ -41,6 +42,21 @@ class ListText(NamedTuple):
 _DTYPES: dict[NumberType, type[np.generic]] = {"d": np.float64, "i": np.int64}
 _COLON = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*([\[{])")
 _SPACE = re.compile(rb"[ \t\r\n]*")
+
+
+def parsed_without_lists(
+    body: bytes | bytearray, members: dict[str, Collection[str]]
+) -> tuple[Any, dict[int, ListText]]:
+    """The document that a body spells, short of the lists that `cut_lists` cuts out of a long one.
+
+    Raises:
+        ServiceError: MALFORMED, it is not JSON.
+    """
+    # A parser of its own, because one cannot be used again while anything of its last document lives.
+    if len(body) <= PIECE_BYTES:
+        return parsed(simdjson.Parser(), body, "the body"), {}
+    skeleton, texts = cut_lists(body, members)
+    return parsed(simdjson.Parser(), skeleton, "the body"), texts
 
 
 def cut_lists(
@@ -133,22 +149,24 @@ class NumberReader:
         self._parser = simdjson.Parser()
 
     def vector(self, text: ListText, field: str, of_type: NumberType, narrow: Narrow | None = None) -> npt.NDArray[Any]:
-        """A flat list as float64 ("d") or int64 ("i"), or what `narrow` makes of its pieces.
+        """A flat list as float64 ("d"), int64 ("i") or, where its numbers are plain, uint32; or what `narrow` makes.
 
         Raises:
             ServiceError: MALFORMED, with the index of the first item that is no such number.
         """
         pieces: list[npt.NDArray[Any]] = []
         for piece in self._pieces(text, b",", field):
-            items = self._items(piece, field)
             n_before = sum(map(len, pieces))
-            values = _numbers(items, field, of_type, n_before, of_rows=False, suspect=piece.count(b"[") != 1)
-            del items  # the parser waits for it
+            values: npt.NDArray[Any] | None = plain_vector(piece) if len(piece) >= FEWEST_BYTES else None
+            if values is None:
+                items = self._items(piece, field)
+                values = numbers_of(items, field, of_type, n_before, of_rows=False, suspect=b"[" in piece)
+                del items  # the parser waits for it
             pieces.append(values if narrow is None else narrow(values, n_before))
         return _joined(pieces, _DTYPES[of_type])
 
     def matrix(self, text: ListText, field: str, *, sparse: bool, narrow: Narrow | None = None) -> Counts:
-        """A list of rows, as float64, or as what `narrow` makes of its pieces.
+        """A list of rows, as float64 or, where its numbers are plain, uint32; or as what `narrow` makes of its pieces.
 
         Args:
             text: the list.
@@ -160,32 +178,16 @@ class NumberReader:
             ServiceError: MALFORMED or INVALID with the index of the first row that is none or is of another width;
                 TOO_LARGE, over the limits.
         """
-        n_rows, width = 0, 0
-        lengths, indices, data = [], [], []
+        matrix = MatrixReader(self._limits, field, sparse=sparse, narrow=narrow)
         for piece in self._pieces(text, b"]", field):
+            plain = plain_rows(piece, sparse=sparse and narrow is None) if len(piece) >= FEWEST_BYTES else None
+            if plain is not None:
+                matrix.add_plain(plain)
+                continue
             rows = self._items(piece, field)
-            widths = [len(row) if isinstance(row, simdjson.Array) else -1 for row in rows]
-            width = width if n_rows or not widths else widths[0]
-            self._check_shape(widths, width, n_rows, field)
-            suspect = piece.count(b"[") != len(widths) + 1
-            values = _numbers(rows, field, "d", n_rows, of_rows=True, suspect=suspect)
+            matrix.add(rows, suspect=piece.count(b"[") != len(rows))
             del rows  # the parser waits for it
-            if narrow is not None:
-                values = narrow(values, n_rows * width)
-            n_rows += len(widths)
-            if sparse:
-                (places,) = (values != 0.0).nonzero()
-                row_of, column_of = np.divmod(places, max(width, 1))
-                lengths.append(np.bincount(row_of, minlength=len(widths)))
-                indices.append(column_of.astype(np.int32))
-                values = values[places]
-            data.append(values)
-        values = _joined(data, np.float64)
-        if not sparse:
-            return DenseCounts(values.reshape(n_rows, width))
-        indptr = np.zeros(n_rows + 1, dtype=np.int64)
-        np.cumsum(_joined(lengths, np.int64), out=indptr[1:])
-        return CsrCounts(indptr, _joined(indices, np.int32), values, n_columns=width)
+        return matrix.counts()
 
     def dense(self, text: ListText, field: str, narrow: Narrow) -> npt.NDArray[Any]:
         """A list of rows with all its numbers, zeros included. Raises as `matrix` does."""
@@ -193,29 +195,11 @@ class NumberReader:
         assert isinstance(counts, DenseCounts)
         return counts.values
 
-    def _check_shape(self, widths: list[int], width: int, n_before: int, field: str) -> None:
-        if -1 in widths:
-            index = n_before + widths.index(-1)
-            malformed(f"{field} must be a list of rows; item {index} is not a list", field=field, index=index)
-        if widths.count(width) != len(widths):
-            place = next(place for place, other in enumerate(widths) if other != width)
-            index = n_before + place
-            detail = f"row {index} of {field} has {widths[place]} values where the rows before it have {width}"
-            invalid(detail, field=field, index=index)
-        limits = self._limits
-        if n_before + len(widths) > limits.max_request_cells:
-            too_large(f"{field} has more rows than max_request_cells, {limits.max_request_cells}", field=field)
-        if width > limits.max_columns:
-            self._refuse_columns(field)
-
-    def _refuse_columns(self, field: str) -> NoReturn:
-        too_large(f"{field} has more columns than max_columns, {self._limits.max_columns}", field=field)
-
     def _pieces(self, text: ListText, end: bytes, field: str) -> Iterator[bytes]:
         """Cut a list between items, of which `end` (a comma, or the bracket of a row) ends each but the last.
 
         Yields:
-            Some of the items, as the text of a list of their own.
+            Some of the items, with commas between them.
         """
         body, at, stop = text.body, text.start + 1, text.stop - 1
         while stop - at > PIECE_BYTES and (cut := body.find(end, at + PIECE_BYTES, stop)) >= 0:
@@ -223,24 +207,122 @@ class NumberReader:
             if comma >= stop:
                 break
             if cut - at > 2 * PIECE_BYTES and body.count(b",", at + PIECE_BYTES, cut) >= self._limits.max_columns:
-                self._refuse_columns(field)
+                refuse_columns(self._limits, field)
             if _behind_space(body, at) == comma:
                 malformed(f"{field} is not valid JSON (nothing before a comma)", field=field)
-            yield b"".join((b"[", body[at:comma], b"]"))
+            yield bytes(body[at:comma])
             if body[comma : comma + 1] != b",":
                 malformed(f"{field} holds lists that are not closed where a row ends", field=field)
             at = comma + 1
-            # Whoever waits for the interpreter, the event loop above all, has it now.
-            time.sleep(0)
         if at > text.start + 1 and _behind_space(body, at) == stop:
             malformed(f"{field} is not valid JSON (nothing after a comma)", field=field)
-        yield b"".join((b"[", body[at : text.stop]))
+        yield bytes(body[at:stop])
 
-    def _items(self, text: bytes, field: str) -> simdjson.Array:
-        items = parsed(self._parser, text, field)
+    def _items(self, piece: bytes, field: str) -> simdjson.Array:
+        if len(piece) >= PIECE_BYTES:
+            # Whoever waits for the interpreter, the event loop above all, has it before the parser takes it for long;
+            # numpy's passes over plain numbers give it away by themselves.
+            time.sleep(0)
+        items = parsed(self._parser, b"[%b]" % piece, field)
         if not isinstance(items, simdjson.Array):
             malformed(f"{field} is not valid JSON", field=field)
         return items
+
+
+class MatrixReader:
+    """Puts a matrix together from some of its rows after others.
+
+    Args:
+        limits: on rows and columns.
+        field: its name for the caller.
+        sparse: whether to keep the non-zeros only.
+        narrow: of all numbers, zeros included; None: they stay as they are.
+    """
+
+    def __init__(self, limits: Limits, field: str, *, sparse: bool, narrow: Narrow | None = None) -> None:
+        self._limits = limits
+        self._field = field
+        self._sparse = sparse
+        self._narrow = narrow
+        self._n_rows = 0
+        self._width = 0
+        self._lengths: list[npt.NDArray[np.int64]] = []
+        self._indices: list[npt.NDArray[np.int32]] = []
+        self._data: list[npt.NDArray[Any]] = []
+
+    def add(self, rows: simdjson.Array, *, suspect: bool) -> None:
+        """Take rows that were parsed.
+
+        Args:
+            rows: of them nothing is kept.
+            suspect: whether there may be lists among their numbers.
+
+        Raises:
+            ServiceError: as `NumberReader.matrix` does.
+        """
+        widths = [len(row) if isinstance(row, simdjson.Array) else -1 for row in rows]
+        self._check_shape(widths)
+        values = numbers_of(rows, self._field, "d", self._n_rows, of_rows=True, suspect=suspect)
+        if self._narrow is not None:
+            values = self._narrow(values, self._n_rows * self._width)
+        self._add(len(widths), None, values)
+
+    def add_plain(self, rows: PlainRows) -> None:
+        """Take rows of plain numbers. Raises as `add` does."""
+        self._check_shape([rows.width] * rows.n_rows)
+        narrow = self._narrow
+        values = rows.values if narrow is None else narrow(rows.values, self._n_rows * self._width)
+        self._add(rows.n_rows, rows.places, values)
+
+    def _add(self, n_rows: int, places: npt.NDArray[Any] | None, values: npt.NDArray[Any]) -> None:
+        """Take rows; `places` as in `PlainRows`."""
+        if self._sparse:
+            if places is None:
+                (places,) = (values != 0.0).nonzero()
+                values = values[places]
+            row_of, column_of = np.divmod(places, max(self._width, 1))
+            self._lengths.append(np.bincount(row_of, minlength=n_rows))
+            self._indices.append(column_of.astype(np.int32, copy=False))
+        self._n_rows += n_rows
+        self._data.append(values)
+
+    def counts(self) -> Counts:
+        """The whole matrix."""
+        values = _joined(self._data, np.float64)
+        if not self._sparse:
+            return DenseCounts(values.reshape(self._n_rows, self._width))
+        indptr = np.zeros(self._n_rows + 1, dtype=np.int64)
+        np.cumsum(_joined(self._lengths, np.int64), out=indptr[1:])
+        return CsrCounts(indptr, _joined(self._indices, np.int32), values, n_columns=self._width)
+
+    def _check_shape(self, widths: list[int]) -> None:
+        """Hold the next rows against those before them and the limits."""
+        field, n_before = self._field, self._n_rows
+        if -1 in widths:
+            index = n_before + widths.index(-1)
+            malformed(f"{field} must be a list of rows; item {index} is not a list", field=field, index=index)
+        if n_before == 0 and widths:
+            self._width = widths[0]
+        width = self._width
+        limits = self._limits
+        if width > limits.max_columns:
+            refuse_columns(limits, field)
+        if widths.count(width) != len(widths):
+            place = next(place for place, other in enumerate(widths) if other != width)
+            index = n_before + place
+            detail = f"row {index} of {field} has {widths[place]} values where the rows before it have {width}"
+            invalid(detail, field=field, index=index)
+        if n_before + len(widths) > limits.max_request_cells:
+            too_large(f"{field} has more rows than max_request_cells, {limits.max_request_cells}", field=field)
+
+
+def refuse_columns(limits: Limits, field: str) -> NoReturn:
+    """Refuse rows that are too long.
+
+    Raises:
+        ServiceError: TOO_LARGE.
+    """
+    too_large(f"{field} has more columns than max_columns, {limits.max_columns}", field=field)
 
 
 def parsed(parser: simdjson.Parser, text: bytes | bytearray, name: str) -> Any:
@@ -265,13 +347,13 @@ def _is_int64(value: object) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def _numbers(
+def numbers_of(
     items: simdjson.Array, field: str, of_type: NumberType, n_before: int, *, of_rows: bool, suspect: bool
 ) -> npt.NDArray[Any]:
     """The numbers in a list (or in its rows), flat; the first item that is none (or holds another) is refused by index.
 
     simdjson flattens lists hidden among them without a word: where the brackets say that there may be one (`suspect`),
-    and where it failed, every item is looked at.
+    and where it failed, every item is looked at. The result outlives the parser's document.
     """
     if not suspect:
         with contextlib.suppress(TypeError, ValueError):
