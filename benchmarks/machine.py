@@ -19,7 +19,7 @@ def facts() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Python": platform.python_version(),
-        **{package: metadata.version(package) for package in PACKAGES},
+        **{package: version for package in PACKAGES if (version := _version(package))},
     }
 
 
@@ -29,6 +29,14 @@ def described() -> str:
     name, processor, cores, load = (known.pop(key) for key in ("machine", "processor", "cores", "load average"))
     versions = ", ".join(f"{package} {version}" for package, version in known.items())
     return f"{name}: {processor}, {cores} cores, load average {load}; {versions}"
+
+
+def _version(package: str) -> str | None:
+    # A machine with a GPU may hold no more than the encoder needs.
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -22,7 +22,7 @@ from model import torchscript
 from model.contract import CategoricalField, EncoderSpec
 from model.errors import ModelFileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 

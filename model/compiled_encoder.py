@@ -26,6 +26,28 @@ BLOCK_COLUMNS = 64
 LAYER_NORM_EPS = 1e-5
 
 
+class Product(nn.Module):
+    """h + x w, in h's place; `rows_at_once` of them where that is set.
+
+    A GPU's library takes one kernel or another by the number of rows, and they round differently. With the same number
+    each time a cell's row is the same whatever the batch (docs/decisions/0002-the-same-bits.md).
+    """
+
+    rows_at_once: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows_at_once = 0
+
+    def forward(self, h: torch.Tensor, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """h: float [n, out]; x: float [n, in]; weight: float [in, out]; n is a multiple of `rows_at_once`."""
+        if self.rows_at_once == 0:
+            return h.addmm_(x, weight)
+        for start in range(0, h.shape[0], self.rows_at_once):
+            h.narrow(0, start, self.rows_at_once).addmm_(x.narrow(0, start, self.rows_at_once), weight)
+        return h
+
+
 class Layer(nn.Module):
     """relu(normalise(x W + row of the category table)); the rows hold the bias.
 
@@ -61,6 +83,7 @@ class Layer(nn.Module):
         self.register_buffer("weight", weight[:first_category].float().contiguous())
         self.register_buffer("category_table", table.float().contiguous())
         self.layer_norm, self.eps = layer_norm, LAYER_NORM_EPS
+        self.product = Product()
 
     def forward(self, x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """x: float [n, in]; rows: integer [n, fields], rows of the category table. Returns float [n, out]."""
@@ -71,7 +94,8 @@ class Layer(nn.Module):
         h = self.category_table.index_select(0, rows[:, 0])
         for field in range(1, rows.shape[1]):
             h.add_(self.category_table.index_select(0, rows[:, field]))
-        return h.addmm_(x, self.weight)
+        product: torch.Tensor = self.product(h, x, self.weight)
+        return product
 
     def activated(self, h: torch.Tensor) -> torch.Tensor:
         """Normalised and cut off at 0; `h` itself is changed."""
@@ -85,6 +109,8 @@ class GeneLayer(nn.Module):
     """The first layer of a branch: as `Layer`, with the genes' part added from sparse counts."""
 
     gene_blocks: torch.Tensor
+    gene_table: torch.Tensor
+    most_rows_at_once: int
 
     def __init__(
         self, weight: torch.Tensor, bias: torch.Tensor, cards: list[int], *, n_genes: int, layer_norm: bool
@@ -93,12 +119,16 @@ class GeneLayer(nn.Module):
         blocks = column_blocks(weight[:, :n_genes].T)
         width = blocks.shape[0] * blocks.shape[2]
         self.register_buffer("gene_blocks", blocks.float())
+        # The blocks side by side, where `DeviceEncoder` puts them: no need to store them twice.
+        self.register_buffer("gene_table", torch.zeros([0, width]))
+        self.most_rows_at_once = 0
         self.dense = Layer(weight[:, n_genes:], bias, cards, width=width, layer_norm=layer_norm)
 
     def forward(
         self,
         indices: torch.Tensor,
         counts: torch.Tensor,
+        runs: torch.Tensor,
         run_starts: torch.Tensor,
         cell_starts: torch.Tensor,
         x: torch.Tensor,
@@ -106,9 +136,13 @@ class GeneLayer(nn.Module):
     ) -> torch.Tensor:
         """Add up a cell's rows of the gene table, each times its count.
 
+        A table is looked up in blocks of columns that fit a core's cache; for a few cells calling it once is quicker. A
+        column's sum is the same either way.
+
         Args:
             indices: int32 [entries], gene columns.
             counts: float32 [entries], transformed counts.
+            runs: int32 [runs], 0, 1, 2, …
             run_starts: int32 [runs + 1], where each run of entries begins.
             cell_starts: int32 [n + 1], where each cell's runs begin.
             x: float [n, dense inputs].
@@ -118,17 +152,30 @@ class GeneLayer(nn.Module):
             float [n, n_hidden].
         """
         h = self.dense.affine(x, rows)
-        runs = torch.arange(run_starts.shape[0] - 1, dtype=torch.int32, device=h.device)
-        width = self.gene_blocks.shape[2]
-        for block in range(self.gene_blocks.shape[0]):
-            sums, _, _, _ = torch.embedding_bag(
-                self.gene_blocks[block], indices, run_starts, False, 0, False, counts, include_last_offset=True
-            )
-            sums, _, _, _ = torch.embedding_bag(
-                sums, runs, cell_starts, False, 0, False, None, include_last_offset=True
-            )
-            h.narrow(1, block * width, width).add_(sums)
+        if h.shape[0] <= self.most_rows_at_once:
+            h.add_(self.summed(self.gene_table, indices, counts, runs, run_starts, cell_starts))
+        else:
+            width = self.gene_blocks.shape[2]
+            for block in range(self.gene_blocks.shape[0]):
+                sums = self.summed(self.gene_blocks[block], indices, counts, runs, run_starts, cell_starts)
+                h.narrow(1, block * width, width).add_(sums)
         return self.dense.activated(h)
+
+    def summed(
+        self,
+        table: torch.Tensor,
+        indices: torch.Tensor,
+        counts: torch.Tensor,
+        runs: torch.Tensor,
+        run_starts: torch.Tensor,
+        cell_starts: torch.Tensor,
+    ) -> torch.Tensor:
+        """The sums of the cells, float [n, columns of the table]."""
+        sums, _, _, _ = torch.embedding_bag(
+            table, indices, run_starts, False, 0, False, counts, include_last_offset=True
+        )
+        sums, _, _, _ = torch.embedding_bag(sums, runs, cell_starts, False, 0, False, None, include_last_offset=True)
+        return sums
 
 
 class CompiledEncoder(nn.Module):
@@ -157,6 +204,7 @@ class CompiledEncoder(nn.Module):
         self.n_latent = encoder.z_mean_encoder.out_features
         self.scaled, self.log_variational = scaled, log
         self.variance_floor = VARIANCE_FLOOR
+        self.product = Product()
         self.register_buffer("first_rows", torch.tensor([sum(cards[:i]) for i in range(len(cards))], dtype=torch.int32))
         self.z_first = GeneLayer(*z_layers[0], cards, n_genes=n_genes, layer_norm=layer_norm)
         self.z_others = nn.ModuleList(
@@ -173,19 +221,23 @@ class CompiledEncoder(nn.Module):
         indptr: torch.Tensor,
         indices: torch.Tensor,
         counts: torch.Tensor,
+        entry_rows: torch.Tensor,
+        runs: torch.Tensor,
         run_starts: torch.Tensor,
         cell_starts: torch.Tensor,
         proteins: torch.Tensor,
         continuous: torch.Tensor,
         codes: torch.Tensor,
         library: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode cells.
 
         Args:
             indptr: int32 [n + 1], where each cell's entries begin.
             indices: int32 [entries], gene columns, ascending within a cell.
             counts: float32 [entries], raw counts.
+            entry_rows: int32 [entries], the cell of each; or [0], and it is found out here.
+            runs: int32 [runs], 0, 1, 2, …
             run_starts: int32 [runs + 1], where each run of entries begins; a run lies within a cell.
             cell_starts: int32 [n + 1], where each cell's runs begin.
             proteins: float32 [n, n_proteins], raw counts.
@@ -194,38 +246,36 @@ class CompiledEncoder(nn.Module):
             library: whether q(l) is asked for; the bits of q(z) do not depend on it.
 
         Returns:
-            Mean and variance of q(z), float32 [n, n_latent]; mean and variance of q(l), float32 [n], NaN where they
-            are not asked for.
+            Means, then variances, of q(z), float32 [n, 2 n_latent]; mean and variance of q(l), float32 [n, 2], or
+            [0, 2] where they are not asked for.
         """
         if self.scaled:
-            offsets = indptr.to(torch.int64)
-            divisor = 1.0 + torch.segment_reduce(counts, "sum", offsets=offsets) / self.n_genes
-            lengths = offsets[1:] - offsets[:-1]
-            counts = counts / torch.repeat_interleave(divisor, lengths, output_size=counts.shape[0])
+            divisor = 1.0 + torch.segment_reduce(counts, "sum", offsets=indptr.to(torch.int64)) / self.n_genes
+            if entry_rows.shape[0] == 0:
+                lengths = indptr[1:] - indptr[:-1]
+                entry_rows = torch.repeat_interleave(lengths, output_size=counts.shape[0])
+            counts = counts / divisor.index_select(0, entry_rows)
             proteins = proteins / (1.0 + proteins.mean(1, keepdim=True))
         if self.log_variational:
             counts = torch.log1p(counts)
             proteins = torch.log1p(proteins)
         # From here on in the precision of the weights; sums of counts need all digits.
         counts = counts.to(self.z_weight.dtype)
-        x = torch.cat([proteins, continuous], 1).to(self.z_weight.dtype)
+        x = torch.cat([proteins, continuous], 1) if continuous.shape[1] > 0 else proteins
+        x = x.to(self.z_weight.dtype)
         rows = codes + self.first_rows if codes.shape[1] > 0 else codes.new_zeros([codes.shape[0], 1])
 
-        z = self.z_first(indices, counts, run_starts, cell_starts, x, rows)
+        z = self.z_first(indices, counts, runs, run_starts, cell_starts, x, rows)
         for layer in self.z_others:
             z = layer(z, rows)
-        z = torch.nn.functional.linear(z, self.z_weight, self.z_bias).float()
-        if library:
-            h = self.l_first(indices, counts, run_starts, cell_starts, x, rows)
-            h = torch.nn.functional.linear(h, self.l_weight, self.l_bias).float()
-        else:
-            h = torch.full([z.shape[0], 2], float("nan"), device=z.device)
-        return (
-            z[:, : self.n_latent].contiguous(),
-            torch.exp(z[:, self.n_latent :]) + self.variance_floor,
-            h[:, 0].contiguous(),
-            torch.exp(h[:, 1]) + self.variance_floor,
-        )
+        z = self.product(self.z_bias.repeat(z.shape[0], 1), z, self.z_weight.t()).float()
+        z.narrow(1, self.n_latent, self.n_latent).exp_().add_(self.variance_floor)
+        if not library:
+            return z, z.new_zeros([0, 2])
+        h = self.l_first(indices, counts, runs, run_starts, cell_starts, x, rows)
+        h = self.product(self.l_bias.repeat(h.shape[0], 1), h, self.l_weight.t()).float()
+        h.narrow(1, 1, 1).exp_().add_(self.variance_floor)
+        return z, h
 
 
 def compile_encoder(encoder: EncoderTOTALVI, spec: EncoderSpec) -> CompiledEncoder:

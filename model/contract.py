@@ -154,7 +154,8 @@ class CellBatch:
     @property
     def nbytes(self) -> int:
         """Bytes held by the arrays."""
-        return sum(getattr(self, field.name).nbytes for field in dataclasses.fields(self))
+        sparse, dense = (self.indptr, self.indices, self.counts), (self.proteins, self.continuous, self.codes)
+        return sum([array.nbytes for array in (*sparse, *dense)])
 
     def cells(self, start: int, stop: int) -> CellBatch:
         """The cells `start` to `stop` (views, but for the shifted `indptr`)."""

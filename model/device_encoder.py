@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +14,15 @@ import torch
 
 from model.artifact import Artifact, read_artifact
 from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams, Precision
+from model.courier import Courier
 from model.errors import ModelFileError
-from model.staging import stage
+from model.staging import CUDA_ROW_MULTIPLE, stage
 
 SINGLE_THREAD_CELLS = 1024
 """Below this many cells a second thread costs more than it saves; see docs/decisions/0005-threads.md."""
+
+SMALL_BATCH_ROWS = 64
+"""Up to so many rows a CPU looks a gene table up in one piece."""
 
 COMPARED_CELLS = 300
 """Made-up cells over which one arithmetic is compared with another."""
@@ -52,7 +57,9 @@ class DeviceEncoder:
         self.precision: Precision = precision
         self.deviation_from_float32: Mapping[str, float] = {}
         self._module = artifact.module(device)
+        self._courier = Courier(device) if device.type == "cuda" else None
         self._check_sizes()
+        self._fit_to_device()
         if precision == "float32":
             return
         if precision == "tf32":
@@ -109,8 +116,8 @@ class DeviceEncoder:
             # Per calling thread, and cheap: under a microsecond.
             torch.set_num_threads(self.threads if cells.n_cells >= SINGLE_THREAD_CELLS else 1)
             with torch.inference_mode():
-                inputs = [self._on_device(array) for array in stage(cells)]
-                outputs = [output[: cells.n_cells].cpu().numpy() for output in self._module(*inputs, library)]
+                z, ql = self._module(*self._staged(cells), library)
+                return self._on_host(z, ql, cells.n_cells)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -118,15 +125,41 @@ class DeviceEncoder:
             if self.device.type == "cuda" and "CUDA error" in str(error):
                 raise DeviceLost(f"{self.device} failed") from error
             raise
-        return LatentParams(*outputs)
 
-    def _on_device(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
+    def _staged(self, cells: CellBatch) -> list[torch.Tensor]:
+        """The cells on the device, as the module takes them."""
+        if self._courier is not None:
+            return self._courier.carry(stage(cells, CUDA_ROW_MULTIPLE, entry_rows=False))
         # A caller's own bytes, which nobody may write to; torch takes no such array.
-        tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-        if self.device.type == "cpu":
-            return tensor
-        # From pinned memory the copy runs while the next array is prepared; only the answer is waited for.
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        return [torch.from_numpy(array if array.flags.writeable else array.copy()) for array in stage(cells)]
+
+    def _on_host(self, z: torch.Tensor, ql: torch.Tensor, n_cells: int) -> LatentParams:
+        n_latent = self.spec.n_latent
+        if self._courier is not None and len(ql):
+            # One copy is waited for, not two.
+            both = torch.cat([z, ql], dim=1).cpu()
+            z, ql = both[:, : 2 * n_latent], both[:, 2 * n_latent :]
+        rows = z[:n_cells].cpu().numpy()
+        library = ql[:n_cells].numpy() if len(ql) else np.full((n_cells, 2), np.nan, dtype=np.float32)
+        halves = (rows[:, :n_latent], rows[:, n_latent:], library[:, 0], library[:, 1])
+        return LatentParams(*map(np.ascontiguousarray, halves))
+
+    def _fit_to_device(self) -> None:
+        """Tell the module how its device likes to compute, and give it its gene tables in one piece.
+
+        A CPU takes a table in one piece for batches so small that calls cost more than they do; a GPU has room in its
+        cache for all of it.
+        """
+        module: Any = self._module
+        on_cpu = self.device.type == "cpu"
+        for branch in (module.z_first, module.l_first):
+            blocks = branch.gene_blocks
+            branch.gene_table = blocks.transpose(0, 1).reshape(blocks.shape[1], -1).contiguous()
+            branch.most_rows_at_once = SMALL_BATCH_ROWS if on_cpu else sys.maxsize
+        parts: Any = self._module.modules()
+        for part in parts:
+            if hasattr(part, "rows_at_once"):
+                part.rows_at_once = 0 if on_cpu else CUDA_ROW_MULTIPLE
 
     def _check_sizes(self) -> None:
         """Compare the manifest with the module it came with: a mismatch would answer wrongly without an error."""

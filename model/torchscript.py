@@ -54,6 +54,9 @@ def load(file: BinaryIO, device: torch.device) -> torch.jit.ScriptModule:
     Raises:
         RuntimeError: the archive is not a TorchScript module that this torch can read.
     """
+    # On a GPU the steps of a module would be fused into kernels of their own, for the sizes seen first and no others.
+    # They round differently, so a cell's bits would depend on its batch. One switch for the process.
+    torch._C._jit_set_texpr_fuser_enabled(False)
     with _deprecation_silenced():
         loaded: torch.jit.ScriptModule = torch.jit.load(file, map_location=device)  # type: ignore[no-untyped-call]
     return loaded

@@ -43,11 +43,16 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda content: b"", "is not an artifact"),
     "half of it": (lambda content: content[: len(content) // 2], "is not an artifact|truncated"),
     "all but its end": (lambda content: content[:-1], "is not an artifact|truncated"),
-    "a flipped bit": (lambda content: content[:9000] + bytes([content[9000] ^ 1]) + content[9001:], "damaged"),
+    "a flipped bit": (
+        lambda content: (
+            content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+        ),
+        "damaged",
+    ),
     "text": (lambda content: b"hello", "is not an artifact"),
     "another format version": (
-        lambda content: rewritten(content, lambda manifest: manifest.update(format_version=2)),
-        "not of format version 1",
+        lambda content: rewritten(content, lambda manifest: manifest.update(format_version=1)),
+        "not of format version 2",
     ),
     "no sizes": (lambda content: rewritten(content, lambda manifest: manifest.pop("n_latent")), "incomplete"),
 }

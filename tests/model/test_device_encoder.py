@@ -75,13 +75,15 @@ def test_cuda_agrees_with_the_cpu(artifact: Path) -> None:
 
 
 @pytest.mark.gpu
-def test_a_cell_has_the_same_bits_alone_and_in_a_crowd_on_cuda(artifact: Path) -> None:
+@pytest.mark.parametrize("n_cells", [1, 7, 255, 256, 257, 600])
+def test_a_cell_has_the_same_bits_alone_and_in_a_crowd_on_cuda(artifact: Path, n_cells: int) -> None:
     encoder = DeviceEncoder.load(artifact, device="cuda")
-    cells = example_cells(encoder.spec, 300)
+    cells = example_cells(encoder.spec, 700)
     crowd = encoder.encode(cells)
-    for cell in range(0, 300, 17):
-        alone = encoder.encode(cells.cells(cell, cell + 1))
-        assert np.array_equal(alone.qz_mean[0], crowd.qz_mean[cell])
+    for start in range(0, 700 - n_cells, max(n_cells, 13)):
+        few = encoder.encode(cells.cells(start, start + n_cells))
+        for name in ("qz_mean", "qz_variance", "ql_mean", "ql_variance"):
+            assert np.array_equal(getattr(few, name), getattr(crowd, name)[start : start + n_cells]), name
 
 
 def test_bfloat16_is_close_and_tells_how_close(artifact: Path) -> None:

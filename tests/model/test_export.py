@@ -47,7 +47,7 @@ def test_the_manifest_holds_what_api_2_names(save: Path, tmp_path: Path) -> None
     assert all(0 <= value < 1e-5 for value in deviation.values())
     assert len(manifest.pop("save_sha256")) == 64
     assert manifest == {
-        "format_version": 1,
+        "format_version": 2,
         "model_class": "TOTALVI",
         "genes": FULL.genes,
         "proteins": FULL.proteins,
@@ -195,7 +195,7 @@ def with_manifest(path: Path, change: dict[str, Any], compression: int = zipfile
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 9}, "format version 1"),
+        ({"format_version": 9}, "format version 2"),
         ({"another": 2}, "incomplete"),
         ({"genes": [1, 2]}, "incomplete"),
         ({"genes": ["\ud800"] * 30}, "incomplete"),
