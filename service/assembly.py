@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 from collections.abc import Callable
@@ -94,6 +95,7 @@ def build_service(
     """
     chosen = settings.catalog
     token = chosen.read_admin_token()
+    loop = asyncio.get_running_loop()
     health = Health()
     recorder = PrometheusRecorder(
         version=installed_version(), queue_capacity_cells=settings.limits.max_queue_cells, health=health
@@ -104,7 +106,9 @@ def build_service(
         versions=chosen.versions,
         allow_empty=chosen.allow_empty,
     )
-    batcher = Batcher[PreparedRequest, LatentParams](_batcher_limits(settings), post=post, recorder=recorder)
+    batcher = Batcher[PreparedRequest, LatentParams](
+        _batcher_limits(settings), post=post, soon=loop.call_soon, recorder=recorder
+    )
     worker = Worker(
         batcher,
         _compute,
@@ -118,6 +122,7 @@ def build_service(
         health=health,
         recorder=recorder,
         repository_api=chosen.repository_api,
+        soon=loop.call_soon,
     )
     return Service(
         health=health,

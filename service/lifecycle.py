@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -31,6 +32,8 @@ Sleep: TypeAlias = Callable[[float], Coroutine[Any, Any, None]]
 
 LAST_WORDS_S = 1.0
 """What calls get to be answered once the drain's timeout has passed."""
+
+_COLLECTOR_THRESHOLDS = (20_000, 50, 50)  # of Python's three generations; its own are 700, 10 and 10
 
 ECHO_S = 0.1
 """A signal this soon after the first is the same one: `timeout` and others send theirs to the group, too."""
@@ -194,7 +197,19 @@ def _load(service: Service) -> None:
         log.debug("loading failed", exc_info=True)
         service.health.mark_failed(f"the models could not be loaded: {str(error) or type(error).__name__}")
     else:
+        _spare_the_collector()
         service.health.mark_ready()
+
+
+def _spare_the_collector() -> None:
+    """Leave what is loaded out of Python's search for reference cycles, and let it search less often.
+
+    Importing torch alone leaves 165,000 objects. Walking them held all callers up for a tenth of a second now and then,
+    and took a fifth of the processor time of a call. Calls leave no cycles behind, so little is found later.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECTOR_THRESHOLDS)
 
 
 async def _wind_down(service: Service, doors: Doors, drain: DrainSettings, failed: asyncio.Event, sleep: Sleep) -> int:

@@ -5,18 +5,23 @@ No value can forge a line: what a caller sent stays inside its own line, with co
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime
+import itertools
 import json
 import logging
 import re
 import sys
-from typing import Any, TextIO
+import threading
+from typing import Any, TextIO, cast
 
 import orjson
 
 # What any record carries; the rest of its attributes came as `extra`. uvicorn adds a coloured copy of its message.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_FIXED = tuple(vars(logging.makeLogRecord({})))
+_N_FIXED = len(_FIXED)
+_OWN = frozenset(_FIXED) | {"message", "asctime", "taskName", "color_message"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = re.compile(r"[\w.:/+-]+", re.ASCII)
 
@@ -32,7 +37,9 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     if form == "auto":
         form = "text" if stream.isatty() else "json"
-    sink = logging.StreamHandler(stream)
+    # Nothing of this is written, and each call would pay for finding it out.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    sink = LinesOfATurn(stream)
     sink.setFormatter(TextLines() if form == "text" else JsonLines())
     root = logging.getLogger()
     root.handlers[:] = [sink]
@@ -44,6 +51,38 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         # Their news of every start and stop would drown ours.
         foreign.setLevel(logging.NOTSET if level == "debug" else max(root.level, logging.WARNING))
     logging.captureWarnings(True)
+
+
+class LinesOfATurn(logging.StreamHandler[TextIO]):
+    """Writes the lines that one turn of an event loop logs in one go, since each write gives the interpreter away.
+
+    Warnings and errors are written at once, and so is what is logged outside a loop; lines stay in their order.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._waiting: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or keep it for the end of the turn."""
+        try:
+            self._waiting.append(self.format(record))
+            if record.levelno > logging.INFO:
+                self.flush()
+            elif len(self._waiting) == 1:
+                asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:  # no loop runs on this thread
+            self.flush()
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        with cast(threading.RLock, self.lock):
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                self.stream.write("".join([f"{line}{self.terminator}" for line in waiting]))
+        super().flush()
 
 
 class JsonLines(logging.Formatter):
@@ -85,7 +124,8 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
+    # What came as `extra` stands behind what every record has.
+    return {name: value for name, value in itertools.islice(vars(record).items(), _N_FIXED, None) if name not in _OWN}
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from service import tallies
 from service.core.health import Health
 from service.core.recorder import Call
 
@@ -38,7 +41,7 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
     return guarded
 
 
-class PrometheusRecorder:
+class PrometheusRecorder(Collector):
     """A `Recorder` on a registry of its own; safe from any thread, and none of its methods raises.
 
     Label values are bounded: transport, operation, outcome and phase are words of our code, model and version are set
@@ -47,52 +50,45 @@ class PrometheusRecorder:
 
     def __init__(self, *, version: str, queue_capacity_cells: int, health: Health) -> None:
         self.registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "totalvi_requests_total",
-            "Calls that ended, by how.",
-            ("transport", "operation", "model", "version", "outcome"),
-            registry=registry,
+        calls = ("transport", "operation", "model", "version", "outcome")
+        self._requests = tallies.Counter("totalvi_requests", "Calls that ended, by how.", calls)
+        self._duration = tallies.Histogram(
+            "totalvi_request_duration_seconds", "From a call's arrival to its answer.", SECONDS, calls[:2]
         )
-        self._duration = Histogram(
-            "totalvi_request_duration_seconds",
-            "From a call's arrival to its answer.",
-            ("transport", "operation"),
-            buckets=SECONDS,
-            registry=registry,
+        self._in_flight = tallies.Level("totalvi_requests_in_flight", "Calls not yet answered.", ("transport",))
+        self._phases = tallies.Histogram(
+            "totalvi_phase_duration_seconds", "Where a call's time went.", PHASE_SECONDS, ("phase",)
         )
-        self._in_flight = Gauge(
-            "totalvi_requests_in_flight", "Calls not yet answered.", ("transport",), registry=registry
+        self._cells = tallies.Counter(
+            "totalvi_cells", "Cells computed for calls that ended well.", ("transport", "model", "version")
         )
-        self._phases = Histogram(
-            "totalvi_phase_duration_seconds",
-            "Where a call's time went.",
-            ("phase",),
-            buckets=PHASE_SECONDS,
-            registry=registry,
+        self._batch_cells = tallies.Histogram("totalvi_batch_cells", "Cells of a computation.", CELLS)
+        self._batch_entries = tallies.Histogram(
+            "totalvi_batch_entries", "Non-zero gene counts of a computation.", ENTRIES
         )
-        self._cells = Counter(
-            "totalvi_cells_total",
-            "Cells computed for calls that ended well.",
-            ("transport", "model", "version"),
-            registry=registry,
+        self._batch_duration = tallies.Histogram("totalvi_batch_duration_seconds", "One computation.", PHASE_SECONDS)
+        self._queue_cells = tallies.Level("totalvi_queue_cells", "Cells that wait.")
+        self._queue_bytes = tallies.Level("totalvi_queue_bytes", "Memory of the cells that wait.")
+        self._queue_ratio = tallies.Level(
+            "totalvi_queue_ratio", "Cells that wait over cells that may: what to scale by."
         )
-        self._batch_cells = Histogram(
-            "totalvi_batch_cells", "Cells of a computation.", buckets=CELLS, registry=registry
-        )
-        self._batch_entries = Histogram(
-            "totalvi_batch_entries", "Non-zero gene counts of a computation.", buckets=ENTRIES, registry=registry
-        )
-        self._batch_duration = Histogram(
-            "totalvi_batch_duration_seconds", "One computation.", buckets=PHASE_SECONDS, registry=registry
-        )
-        self._queue_cells = Gauge("totalvi_queue_cells", "Cells that wait.", registry=registry)
-        self._queue_bytes = Gauge("totalvi_queue_bytes", "Memory of the cells that wait.", registry=registry)
-        self._queue_ratio = Gauge(
-            "totalvi_queue_ratio", "Cells that wait over cells that may: what to scale by.", registry=registry
+        self._tallies = (
+            self._requests,
+            self._duration,
+            self._in_flight,
+            self._phases,
+            self._cells,
+            self._batch_cells,
+            self._batch_entries,
+            self._batch_duration,
+            self._queue_cells,
+            self._queue_bytes,
+            self._queue_ratio,
         )
         self._lock = threading.Lock()
         self._n_in_flight = 0
         self._capacity = queue_capacity_cells
+        registry.register(self)
         Gauge("totalvi_queue_capacity_cells", "Cells that may wait.", registry=registry).set(queue_capacity_cells)
         Gauge("totalvi_build_info", "1, for its labels.", ("version",), registry=registry).labels(version).set(1)
         ready = Gauge("totalvi_ready", "1 while new calls should be sent here.", registry=registry)
@@ -100,6 +96,11 @@ class PrometheusRecorder:
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.PlatformCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
+
+    def collect(self) -> list[Metric]:
+        """What has been counted: asked for by the registry."""
+        with self._lock:
+            return [tally.family() for tally in self._tallies]
 
     def text(self) -> tuple[bytes, str]:
         """All metrics now, and their content type."""
@@ -115,41 +116,49 @@ class PrometheusRecorder:
         """Count the call as in flight."""
         with self._lock:
             self._n_in_flight += 1
-        self._in_flight.labels(call.transport).inc()
+            self._in_flight.add(1, (call.transport,))
 
     @_guarded
     def call_finished(self, call: Call, duration_s: float) -> None:
         """Count how the call ended and where its time went, and log its one line."""
+        transport, model, version = call.transport, call.model, call.model_version
         with self._lock:
             self._n_in_flight -= 1
-        self._in_flight.labels(call.transport).dec()
-        self._requests.labels(call.transport, call.operation, call.model, call.model_version, call.outcome).inc()
-        self._duration.labels(call.transport, call.operation).observe(duration_s)
-        for phase, seconds in call.phase_s.items():
-            self._phases.labels(phase).observe(seconds)
-        if call.outcome == "ok" and "compute" in call.phase_s:
-            self._cells.labels(call.transport, call.model, call.model_version).inc(call.n_cells)
+            self._in_flight.add(-1, (transport,))
+            self._requests.add(1, (transport, call.operation, model, version, call.outcome))
+            self._duration.observe(duration_s, (transport, call.operation))
+            for phase, seconds in call.phase_s.items():
+                self._phases.observe(seconds, (phase,))
+            if call.outcome == "ok" and "compute" in call.phase_s:
+                self._cells.add(call.n_cells, (transport, model, version))
         if access.isEnabledFor(logging.INFO):
-            access.info("%s %s", call.operation, call.outcome, extra=_facts(call, duration_s))
+            # Not `info`, which would look for the line of code it was called from.
+            access.handle(logging.makeLogRecord(_facts(call, duration_s)))
 
     @_guarded
     def batch_computed(self, n_cells: int, n_entries: int, seconds: float) -> None:
         """Count one computation."""
-        self._batch_cells.observe(n_cells)
-        self._batch_entries.observe(n_entries)
-        self._batch_duration.observe(seconds)
+        with self._lock:
+            self._batch_cells.observe(n_cells)
+            self._batch_entries.observe(n_entries)
+            self._batch_duration.observe(seconds)
 
     @_guarded
     def queue_changed(self, n_cells: int, n_bytes: int) -> None:
         """Set what the queue holds."""
+        # No lock: a number is replaced in one step, and the queue tells of its changes one after another.
         self._queue_cells.set(n_cells)
         self._queue_bytes.set(n_bytes)
         self._queue_ratio.set(n_cells / self._capacity)
 
 
 def _facts(call: Call, duration_s: float) -> dict[str, Any]:
-    """What the access log says of a call: sizes and times, never counts."""
+    """The record of the access log for a call: sizes and times, never counts."""
     return {
+        "name": access.name,
+        "levelno": logging.INFO,
+        "levelname": "INFO",
+        "msg": f"{call.operation} {call.outcome}",
         "request_id": call.request_id,
         "transport": call.transport,
         "operation": call.operation,

@@ -105,6 +105,7 @@ def make_batcher(
     *,
     clock: FakeClock | None = None,
     post: Callable[[Callable[[], None]], object] = lambda callback: callback(),
+    soon: Callable[[Callable[[], None]], object] | None = None,
     recorder: RecordingRecorder | None = None,
     **limits: Any,
 ) -> Batcher[FakeWorkload, Part]:
@@ -118,7 +119,12 @@ def make_batcher(
     }
     clock = FakeClock() if clock is None else clock
     return Batcher(
-        BatcherLimits(**(generous | limits)), post=post, clock=clock, recorder=recorder, condition=clock.condition
+        BatcherLimits(**(generous | limits)),
+        post=post,
+        soon=soon,
+        clock=clock,
+        recorder=recorder,
+        condition=clock.condition,
     )
 
 

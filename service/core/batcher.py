@@ -76,6 +76,7 @@ class Batcher(Generic[In, Out]):
         limits: BatcherLimits,
         *,
         post: Callable[[Callable[[], None]], object],
+        soon: Callable[[Callable[[], None]], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         recorder: Recorder | None = None,
         condition: threading.Condition | None = None,
@@ -85,12 +86,17 @@ class Batcher(Generic[In, Out]):
         Args:
             limits: what a batch and the queue may hold.
             post: runs a callback on the event loop, from any thread (`loop.call_soon_threadsafe`).
+            soon: runs a callback at the end of the event loop's turn (`loop.call_soon`): the worker is woken there, so
+                that all that came in a turn is one batch, and the two do not fight for the interpreter meanwhile. None:
+                the worker is woken at once.
             clock: monotonic seconds; the deadlines are on it too.
             recorder: told of every change of the queue.
             condition: what `take` waits on; tests bring one that goes by their clock.
         """
         self._limits = limits
         self._post = post
+        self._soon = soon
+        self._wakes = False  # the worker will be woken at the end of this turn
         self._clock = clock
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
         # Its lock is reentrant: the garbage collector may close a caller's coroutine, which cancels, anywhere in here.
@@ -106,6 +112,16 @@ class Batcher(Generic[In, Out]):
         self._recent_cells = 0.0
         self._recent_s = 0.0
         self._refusal: ServiceError | None = None
+        self._on_batch_end: Callable[[], None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and no batch runs: what is submitted now is computed at once."""
+        return not self._running and not self._queues
+
+    def tell_batch_ends(self, listener: Callable[[], None]) -> None:
+        """Call `listener` on the event loop after each batch, once its answers are delivered."""
+        self._on_batch_end = listener
 
     @property
     def n_waiting_cells(self) -> int:
@@ -157,7 +173,7 @@ class Batcher(Generic[In, Out]):
                 self._watch(deadline_s, number)
             # No other arrival makes a batch due any earlier, so none wakes the worker.
             if self._n_cells == 0 or queue.is_full:
-                self._changed.notify()
+                self._wake_worker()
             self._count(queue, n_cells, n_bytes)
         return ticket
 
@@ -197,13 +213,13 @@ class Batcher(Generic[In, Out]):
                 complete = job.n_running == 0 and job.next_cell == job.n_cells
                 if complete and self._leave(job):
                     done.append((job.ticket.future, job.outputs))
-        self._send(done)
+        self._send(done, self._on_batch_end)
 
     def fail(self, batch: Batch[In, Out], error: BaseException) -> None:
         """Fail every item of a batch, along with the cells of it that still wait."""
         with self._changed:
             failed = [(job.ticket.future, error) for job, _ in self._settle(batch) if self._leave(job)]
-        self._send(failed)
+        self._send(failed, self._on_batch_end)
 
     def close(self) -> None:
         """Refuse new work as `UNAVAILABLE`; what waits is due at once, and then `take` returns None."""
@@ -221,7 +237,20 @@ class Batcher(Generic[In, Out]):
             failed = [(job.ticket.future, error) for job in jobs if self._leave(job)]
             self._running.clear()
             self._changed.notify_all()
-        self._send(failed)
+        self._send(failed, self._on_batch_end)
+
+    def _wake_worker(self) -> None:
+        """Let the worker look at the queue, as soon as the turn of the loop is over."""
+        if self._soon is None:
+            self._changed.notify()
+        elif not self._wakes:
+            self._wakes = True
+            self._soon(self._wake_now)
+
+    def _wake_now(self) -> None:
+        with self._changed:
+            self._wakes = False
+            self._changed.notify()
 
     def _admit(self, n_cells: int, n_bytes: int, now: float, deadline_s: float | None) -> None:
         if self._refusal is not None:
@@ -334,14 +363,20 @@ class Batcher(Generic[In, Out]):
         # Under the lock, or a late report of an earlier state would stay on the gauge.
         self._recorder.queue_changed(self._n_cells, self._n_bytes)
 
-    def _send(self, results: Sequence[Result]) -> None:
-        """Answer callers on their loop, with one post for all; never called under the lock."""
-        if not results:
+    def _send(self, results: Sequence[Result], then: Callable[[], None] | None = None) -> None:
+        """Answer callers on their loop, with one post for all, then call `then` there; never called under the lock."""
+        if not results and then is None:
             return
         try:
-            self._post(functools.partial(deliver, results))
+            self._post(functools.partial(_deliver_then, results, then))
         except RuntimeError:
             log.warning("the event loop is closed: nobody reads %d answers", len(results))
+
+
+def _deliver_then(results: Sequence[Result], then: Callable[[], None] | None) -> None:
+    deliver(results)
+    if then is not None:
+        then()
 
 
 def _too_late() -> ServiceError:

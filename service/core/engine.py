@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from model.contract import LatentParams
 from service.core.batcher import Batcher
@@ -17,11 +17,12 @@ from service.core.health import Health
 from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, ModelState, Output, ValidationReport
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.preparation import PreparedRequest, prepare
-from service.core.recorder import Call, Recorder, recorded
+from service.core.recorder import Call, Recorded, Recorder
 from service.core.reply import compose_reply
 from service.core.repository import Repository
 from service.core.stream import EncodeStream, StreamSlice
 from service.core.ticket import Ticket
+from service.core.together import MOST_BYTES, Asked, Gathering
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +40,8 @@ class AdmittedSlice:
     ticket: Ticket[LatentParams]
 
 
+T = TypeVar("T")
+
 _LATE = "the deadline passed before the answer was ready"
 
 
@@ -52,6 +55,8 @@ class Engine:
         health: of the process.
         recorder: told of every call.
         repository_api: whether callers may load and unload models.
+        soon: runs a callback at the end of the event loop's turn, so that small requests can be prepared together.
+            None: each is prepared by itself.
         clock: monotonic seconds, the batcher's.
         sleep: waits that many seconds.
     """
@@ -65,6 +70,7 @@ class Engine:
         health: Health,
         recorder: Recorder,
         repository_api: bool = False,
+        soon: Callable[[Callable[[], None]], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -72,15 +78,17 @@ class Engine:
         self.health = health
         self.repository = Repository(catalog, health)
         self._repository_api = repository_api
+        self._gathering = None
+        if soon is not None:
+            self._gathering = Gathering(limits, is_idle=lambda: batcher.is_idle, soon=soon)
+            batcher.tell_batch_ends(self._gathering.prepare_all)
         self._catalog = catalog
         self._batcher = batcher
         self._recorder = recorder
         self._clock = clock
         self._sleep = sleep
 
-    def call(
-        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
-    ) -> contextlib.AbstractContextManager[Call]:
+    def call(self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None) -> Recorded:
         """Open a call; on leaving the context it is recorded, however it ended.
 
         Args:
@@ -91,7 +99,7 @@ class Engine:
         """
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
-        return recorded(self._recorder, Call(transport, operation, request_id, now, deadline), self._clock)
+        return Recorded(self._recorder, Call(transport, operation, request_id, now, deadline), self._clock)
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -150,8 +158,8 @@ class Engine:
             held = request.nbytes + piece.n_bytes
             prepared = await off_loop_if(held > HEAVY_BYTES, piece.prepare, self.limits, held_bytes=held)
         with call.phase("queue"):
-            async with self._within_deadline(call):
-                return AdmittedSlice(prepared, loaded, await self._submit_in_time(prepared, loaded, call))
+            ticket = await self._in_time(self._submit_in_time(prepared, loaded, call), call)
+            return AdmittedSlice(prepared, loaded, ticket)
 
     async def encode_slice(self, admitted: AdmittedSlice, call: Call) -> EncodeReply:
         """Wait for the answer to a slice. Cancelling the task withdraws its cells from the queue.
@@ -234,6 +242,8 @@ class Engine:
         call.n_cells = request.n_cells
         with call.phase("decode"):
             held = request.nbytes + call.n_bytes
+            if self._gathering is not None and held <= MOST_BYTES:
+                return loaded, await self._gathering.prepare(Asked(request, loaded, held))
             return loaded, await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
 
     def _resolve(self, call: Call, model: str | None, version: str | None) -> LoadedModel:
@@ -265,8 +275,7 @@ class Engine:
     async def _posterior(self, ticket: Ticket[LatentParams], loaded: LoadedModel, call: Call) -> LatentParams:
         """Wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
         try:
-            async with self._within_deadline(call):
-                parts = await ticket.future
+            parts = await self._in_time(ticket.future, call)
         finally:
             # After a normal end this does nothing.
             ticket.cancel()
@@ -278,21 +287,22 @@ class Engine:
         self, prepared: PreparedRequest, params: LatentParams, loaded: LoadedModel, call: Call
     ) -> EncodeReply:
         """Build the answer; work in a thread cannot be interrupted, so it asks whether it is still wanted."""
+        if _reply_bytes(prepared, loaded) <= HEAVY_BYTES:
+            return compose_reply(prepared, params, loaded)
         abandoned = threading.Event()
-        heavy = _reply_bytes(prepared, loaded) > HEAVY_BYTES
         try:
-            async with self._within_deadline(call):
-                return await off_loop_if(heavy, compose_reply, prepared, params, loaded, abandoned.is_set)
+            composing = asyncio.to_thread(compose_reply, prepared, params, loaded, abandoned.is_set)
+            return await self._in_time(composing, call)
         finally:
             abandoned.set()
 
-    @contextlib.asynccontextmanager
-    async def _within_deadline(self, call: Call) -> AsyncIterator[None]:
-        """Interrupt what is awaited inside once the caller's time is up."""
-        remaining = None if call.deadline_s is None else call.deadline_s - self._clock()
+    async def _in_time(self, awaited: Awaitable[T], call: Call) -> T:
+        """Wait for it, and interrupt it once the caller's time is up."""
+        if call.deadline_s is None:
+            return await awaited
         try:
-            async with asyncio.timeout(remaining):
-                yield
+            async with asyncio.timeout(call.deadline_s - self._clock()):
+                return await awaited
         except TimeoutError:
             raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
 

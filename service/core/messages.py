@@ -153,12 +153,9 @@ class EncodeRequest:
     @property
     def nbytes(self) -> int:
         """About the bytes that its arrays and names hold."""
-        names = (self.genes, self.proteins, self.cells)
-        return (
-            self.gene_counts.nbytes
-            + (0 if self.protein_counts is None else self.protein_counts.nbytes)
-            + sum(_BYTES_PER_NAME * len(some) for some in names if some is not None)
-        )
+        n_names = len(self.genes or ()) + len(self.proteins or ()) + len(self.cells or ())
+        n_bytes = self.gene_counts.nbytes + _BYTES_PER_NAME * n_names
+        return n_bytes if self.protein_counts is None else n_bytes + self.protein_counts.nbytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -234,8 +231,18 @@ class EncodeReply:
     @property
     def nbytes(self) -> int:
         """Bytes of all its arrays."""
-        parts = (self,) if self.samples is None else (self, self.samples)
-        return sum(_nbytes(getattr(part, field.name)) for part in parts for field in dataclasses.fields(part))
+        arrays = [
+            self.qz_mean,
+            self.qz_variance,
+            self.ql_mean,
+            self.ql_variance,
+            self.z,
+            self.library_observed,
+            self.library_latent,
+        ]
+        if (samples := self.samples) is not None:
+            arrays += [samples.latent_z, samples.latent_l, samples.untran_latent_z, samples.untran_latent_l]
+        return sum([array.nbytes for array in arrays if array is not None])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -276,10 +283,6 @@ class ValidationReport:
     genes: Coverage
     proteins: Coverage
     warnings: tuple[Notice, ...]
-
-
-def _nbytes(*values: object) -> int:
-    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -162,23 +162,33 @@ def prepare(
         continuous=_continuous(request, model),
         codes=_codes(request, model),
     )
-    outputs = _outputs(request, model)
+    outputs, n_samples, seed, option_notices = wanted(request, model)
     notices = (*gene_notices, *protein_notices, *_unused(request, model))
     if not continues:
-        notices = (*columns.genes.notices, *columns.proteins.notices, *notices, *_untrained(outputs, model))
+        notices = (*columns.genes.notices, *columns.proteins.notices, *notices, *option_notices)
     return PreparedRequest(
         batch=batch,
         held_bytes=held_bytes,
         library=_row_sums(batch),
         outputs=outputs,
-        n_samples=_n_samples(request),
-        seed=_seed(request, n_samples=_n_samples(request)),
+        n_samples=n_samples,
+        seed=seed,
         first_cell=request.first_cell,
         names=request.cells,
         notices=notices,
         gene_coverage=columns.genes.coverage,
         protein_coverage=columns.proteins.coverage,
     )
+
+
+def wanted(request: EncodeRequest, model: LoadedModel) -> tuple[frozenset[Output], int, int, tuple[Notice, ...]]:
+    """What a request asks for.
+
+    Returns:
+        Its outputs, draws per cell and their seed, and warnings of these.
+    """
+    outputs, n_samples = _outputs(request, model), _n_samples(request)
+    return outputs, n_samples, _seed(request, n_samples=n_samples), _untrained(outputs, model)
 
 
 def _seed(request: EncodeRequest, *, n_samples: int) -> int:
@@ -235,7 +245,10 @@ def _outputs(request: EncodeRequest, model: LoadedModel) -> frozenset[Output]:
 
 def _unused(request: EncodeRequest, model: LoadedModel) -> list[Notice]:
     """Warnings for what the encoder does not use: covariates the model never saw, labels it does not know."""
-    spec, notices = model.spec, []
+    spec = model.spec
+    notices: list[Notice] = []
+    if not (request.categorical_covariates or request.continuous_covariates) and spec.batch in spec.categorical_inputs:
+        return notices
     known = {field.key for field in spec.categorical_covariates} | set(spec.continuous_covariates)
     extra = sorted((request.categorical_covariates.keys() | request.continuous_covariates.keys()) - known)
     if extra:
@@ -255,18 +268,20 @@ def _unused(request: EncodeRequest, model: LoadedModel) -> list[Notice]:
     return notices
 
 
-def _untrained(outputs: frozenset[Output], model: LoadedModel) -> list[Notice]:
+def _untrained(outputs: frozenset[Output], model: LoadedModel) -> tuple[Notice, ...]:
     """A warning for q(l) of a model that used the observed library size: its l branch is a random initialisation."""
     if Output.QL not in outputs or model.spec.library_encoder_trained:
-        return []
+        return ()
     detail = "the model was trained with the observed library size, so ql comes from weights that were never trained"
-    return [Notice("untrained_library_encoder", detail, 1)]
+    return (Notice("untrained_library_encoder", detail, 1),)
 
 
 def _row_sums(batch: CellBatch) -> Float32Array:
     """float32 [cells]; summed in float64, so exact for counts."""
+    if batch.n_cells == 1:
+        return np.array([batch.counts.sum(dtype=np.float64)], dtype=np.float32)
     sums = np.zeros(batch.n_cells, dtype=np.float64)
-    filled = np.flatnonzero(np.diff(batch.indptr))
+    (filled,) = (batch.indptr[1:] > batch.indptr[:-1]).nonzero()
     if filled.size:
         # reduceat sums from each start to the next, so cells without counts must not be among the starts.
         sums[filled] = np.add.reduceat(batch.counts.astype(np.float64), batch.indptr[filled])

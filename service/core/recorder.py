@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
 from service.core.errors import ErrorKind, ServiceError
@@ -47,14 +46,9 @@ class Call:
     phase_s: dict[Phase, float] = dataclasses.field(default_factory=dict)
     outcome: str = "ok"
 
-    @contextlib.contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
-        """Time one phase; a phase entered twice adds up."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spend(name, time.perf_counter() - start)
+    def phase(self, name: Phase) -> Timed:
+        """Time one phase, as a context; a phase entered twice adds up."""
+        return Timed(self, name)
 
     def spend(self, name: Phase, seconds: float) -> None:
         """Add to the time of one phase."""
@@ -64,6 +58,24 @@ class Call:
     def server_timing(self) -> str:
         """The phases as a `Server-Timing` header, in milliseconds."""
         return ", ".join(f"{name};dur={self.phase_s[name] * 1000:.3f}" for name in PHASES if name in self.phase_s)
+
+
+class Timed:
+    """The time that one phase of a call takes."""
+
+    __slots__ = ("_call", "_name", "_start_s")
+
+    def __init__(self, call: Call, name: Phase) -> None:
+        self._call = call
+        self._name = name
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._start_s = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        """Add what it took."""
+        self._call.spend(self._name, time.perf_counter() - self._start_s)
 
 
 class Recorder(Protocol):
@@ -110,21 +122,31 @@ def outcome_of(error: BaseException) -> ErrorKind:
     return ErrorKind.INTERNAL if isinstance(error, Exception) else ErrorKind.CANCELLED
 
 
-@contextlib.contextmanager
-def recorded(recorder: Recorder, call: Call, clock: Callable[[], float] = time.monotonic) -> Iterator[Call]:
-    """Record one call, however it ends; an exception passes through unchanged.
+class Recorded:
+    """Records one call, however it ends, as a context; an exception passes through unchanged.
 
     What counts as internal is logged here with its traceback, under the call's request id.
     """
-    recorder.call_started(call)
-    try:
-        yield call
-    except BaseException as error:
-        kind = outcome_of(error)
-        call.outcome = kind.value
-        if kind is ErrorKind.INTERNAL:
-            # The caller is told that the log has it under this id; of a failed batch the cause is in the chain.
-            log.exception("call failed", extra={"request_id": call.request_id})
-        raise
-    finally:
-        recorder.call_finished(call, clock() - call.started_s)
+
+    __slots__ = ("_call", "_clock", "_recorder")
+
+    def __init__(self, recorder: Recorder, call: Call, clock: Callable[[], float] = time.monotonic) -> None:
+        self._recorder = recorder
+        self._call = call
+        self._clock = clock
+
+    def __enter__(self) -> Call:
+        """The call has arrived."""
+        self._recorder.call_started(self._call)
+        return self._call
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """The call has ended."""
+        call = self._call
+        if error is not None:
+            kind = outcome_of(error)
+            call.outcome = kind.value
+            if kind is ErrorKind.INTERNAL:
+                # The caller is told that the log has it under this id; of a failed batch the cause is in the chain.
+                log.error("call failed", exc_info=error, extra={"request_id": call.request_id})
+        self._recorder.call_finished(call, self._clock() - call.started_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -38,26 +38,13 @@ def compose_reply(
         _check_finite(params.qz_mean, params.qz_variance)
     if prepared.needs_library:
         _check_finite(params.ql_mean, params.ql_variance)
-    reply = EncodeReply(
-        model=model.name,
-        model_version=model.version,
-        n_cells=prepared.n_cells,
-        cells=prepared.names,
-        warnings=prepared.notices,
-    )
-    if Output.QZ in outputs:
-        reply = dataclasses.replace(reply, qz_mean=params.qz_mean, qz_variance=params.qz_variance)
-    if Output.QL in outputs:
-        reply = dataclasses.replace(reply, ql_mean=params.ql_mean, ql_variance=params.ql_variance)
+    has_qz, has_ql, has_library = (output in outputs for output in (Output.QZ, Output.QL, Output.LIBRARY))
+    z = library_latent = samples = None
     if Output.Z in outputs:
         z = _softmax_means(params, abandoned) if distribution == "ln" else params.qz_mean
-        reply = dataclasses.replace(reply, z=z)
-    if Output.LIBRARY in outputs:
-        reply = dataclasses.replace(reply, library_observed=prepared.library)
-        if Output.QL in outputs:
-            # An untrained library encoder may say anything; JSON has no infinity, so it ends at the largest number.
-            exponent = np.minimum(params.ql_mean + params.ql_variance / 2, _LOG_MAX)
-            reply = dataclasses.replace(reply, library_latent=np.exp(exponent))
+    if has_library and has_ql:
+        # An untrained library encoder may say anything; JSON has no infinity, so it ends at the largest number.
+        library_latent = np.exp(np.minimum(params.ql_mean + params.ql_variance / 2, _LOG_MAX))
     if Output.SAMPLES in outputs:
         draws = draw(
             params,
@@ -67,8 +54,21 @@ def compose_reply(
             first_cell=prepared.first_cell,
         )
         samples = Samples(prepared.seed, draws.latent_z, draws.latent_l, draws.untran_latent_z, draws.untran_latent_l)
-        reply = dataclasses.replace(reply, samples=samples)
-    return reply
+    return EncodeReply(
+        model=model.name,
+        model_version=model.version,
+        n_cells=prepared.n_cells,
+        cells=prepared.names,
+        qz_mean=params.qz_mean if has_qz else None,
+        qz_variance=params.qz_variance if has_qz else None,
+        ql_mean=params.ql_mean if has_ql else None,
+        ql_variance=params.ql_variance if has_ql else None,
+        z=z,
+        library_observed=prepared.library if has_library else None,
+        library_latent=library_latent,
+        samples=samples,
+        warnings=prepared.notices,
+    )
 
 
 def _softmax_means(params: LatentParams, abandoned: Callable[[], bool]) -> Float32Array:
@@ -83,6 +83,9 @@ def _softmax_means(params: LatentParams, abandoned: Callable[[], bool]) -> Float
 
 def _check_finite(*outputs: Float32Array) -> None:
     """Refuse the request if a cell's row of any output is not finite."""
+    # A sum is finite only if all its terms are; where it overflows, the looks below tell better.
+    if all([math.isfinite(output.sum(dtype=np.float64)) for output in outputs]):
+        return
     finite = np.ones(len(outputs[0]), dtype=np.bool_)
     for output in outputs:
         finite &= np.isfinite(output).all(axis=tuple(range(1, output.ndim)))

@@ -129,7 +129,7 @@ def _clean_rows(counts: Counts, columns: ColumnMap, n_genes: int) -> tuple[Int32
     if not isinstance(counts, CsrCounts) or not columns.in_order or not _is_sorted(counts, columns.n_columns):
         return None
     indptr, indices, values = counts.indptr, counts.indices, counts.data
-    if not _are_clean(values) or values.min() == 0:
+    if not _are_clean(values, least=1):
         return None
     # All columns known, in order and as many as the model has are the model's own.
     targets = indices if columns.n_columns == n_genes else columns.targets[indices]
@@ -149,12 +149,17 @@ def _is_sorted(counts: CsrCounts, n_columns: int) -> bool:
         return False
     if not (indptr.size > 1 and indptr[0] == 0 and indptr[-1] == indices.size == counts.data.size > 0):
         return False
-    if (indptr[1:] < indptr[:-1]).any() or indices.max() >= n_columns or indices.min() < 0:
+    starts, stops = indptr[:-1], indptr[1:]
+    if not (starts < stops).all():
+        # Equal where a cell has no counts; of the others the first and the last columns are looked at.
+        if (stops < starts).any():
+            return False
+        starts, stops = (bounds[starts < stops] for bounds in (starts, stops))
+    if indices[starts].min() < 0 or indices[stops - 1].max() >= n_columns:
         return False
     ascends = indices[1:] > indices[:-1]
-    starts = indptr[1:-1]
     # Where a row begins, its first column may be any.
-    ascends[starts[(starts > 0) & (starts < indices.size)] - 1] = True
+    ascends[starts[1:] - 1] = True
     return bool(ascends.all())
 
 
@@ -355,14 +360,17 @@ def _check_values(
     return (Notice("non_integer_counts", detail, n_fractional),)
 
 
-def _are_clean(values: npt.NDArray[Any]) -> bool:
-    """Whether all of them (some) are raw counts: whole, and neither negative nor beyond any cell."""
-    if values.dtype.kind not in "iuf":
+def _are_clean(values: npt.NDArray[Any], least: int = 0) -> bool:
+    """Whether all of them (some) are raw counts: whole, at least `least`, and not beyond any cell."""
+    kind, n_bytes = values.dtype.kind, values.dtype.itemsize
+    if kind not in "iuf":
         return False
     # A NaN fails the first comparison.
-    if not (values.min() >= 0 and values.max() <= _MAX_COUNT):
+    if not ((kind == "u" and least == 0) or values.min() >= least):
         return False
-    return values.dtype.kind != "f" or bool((values == np.floor(values)).all())
+    if (kind == "f" or n_bytes > 4) and not values.max() <= _MAX_COUNT:
+        return False
+    return kind != "f" or bool((values == np.floor(values)).all())
 
 
 def _as_float32(values: npt.NDArray[Any], field: str) -> Float32Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,6 +15,7 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.request_id import request_id_from
 from service.rest import headers, open_inference_schemas
 from service.rest.errors import open_inference_error, problem
+from service.rest.lane import CellLane
 from service.rest.open_inference_routes import open_inference_router
 from service.rest.repository_routes import repository_router
 from service.rest.schemas import components
@@ -29,6 +30,8 @@ def build_app(engine: Engine) -> FastAPI:
         version="1",
         redoc_url=None,
         redirect_slashes=False,
+        # Looked up anew for each request whether anybody wants it, which costs as much as an answer's JSON.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
         exception_handlers={
             HTTPException: _answer_error,
@@ -36,10 +39,11 @@ def build_app(engine: Engine) -> FastAPI:
             Exception: _answer_error,
         },
     )
+    with_cells = (v1_router(engine), open_inference_router(engine))
+    app.add_middleware(CellLane, routers=with_cells)
     app.add_middleware(RequestId)
-    app.include_router(v1_router(engine))
-    app.include_router(open_inference_router(engine))
-    app.include_router(repository_router(engine))
+    for router in (*with_cells, repository_router(engine)):
+        app.include_router(router)
     return app
 
 
@@ -70,10 +74,13 @@ class RequestId:
             return
         request_id = request_id_from(Headers(scope=scope).get("x-request-id", ""))
         scope.setdefault("state", {})["request_id"] = request_id
+        own = (b"x-request-id", request_id.encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                sent = message.get("headers", ())
+                # Errors bear it already, since those of bugs are written further out.
+                message["headers"] = sent if own in sent else [*sent, own]
             await send(message)
 
         await self.app(scope, receive, send_with_id)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
 from starlette.types import Receive
 
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError, invalid
-from service.core.off_loop import off_loop_if
 from service.core.recorder import Call
 from service.rest import headers
 from service.rest.limits import decompress, read_body
@@ -61,18 +61,20 @@ async def with_body(
     timeout_s = headers.timeout_s(request.headers)
     if timeout_s is not None:
         call.deadline_s = call.started_s + timeout_s
+    limit = engine.limits.max_request_bytes
     try:
-        async with asyncio.timeout(timeout_s):
-            body = await read_body(request, engine.limits.max_request_bytes)
+        # Hardly any caller sets a deadline, and a timer costs as much as reading a small body.
+        async with contextlib.nullcontext() if timeout_s is None else asyncio.timeout(timeout_s):
+            body = await read_body(request, limit)
     except TimeoutError:
         raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
     async def unpacked() -> Response:
-        with call.phase("decode"):
-            content = await off_loop_if(
-                encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
-            )
-            call.n_bytes = len(content)
+        content = body
+        if encoding != "identity":
+            with call.phase("decode"):
+                content = await asyncio.to_thread(decompress, body, encoding, limit)
+        call.n_bytes = len(content)
         return await walk(content)
 
     return await _unless_gone(request.receive, unpacked())
@@ -98,19 +100,22 @@ async def _unless_gone(receive: Receive, work: Coroutine[None, None, T]) -> T:
     Raises:
         ServiceError: `cancelled`, once the cancelled work has wound up.
     """
-    working = asyncio.create_task(work)
-    listening = asyncio.create_task(_hang_up(receive))
+    waiting, gone = cast("asyncio.Task[Any]", asyncio.current_task()), False
+
+    async def listen() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        waiting.cancel()
+
+    listening = asyncio.create_task(listen())
     try:
-        await asyncio.wait((working, listening), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answer was ready")
-        return working.result()
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        waiting.uncancel()
+        raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answer was ready") from None
     finally:
-        working.cancel()
         listening.cancel()
-        await asyncio.gather(working, listening, return_exceptions=True)
-
-
-async def _hang_up(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

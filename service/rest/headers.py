@@ -126,7 +126,10 @@ def answer_type(headers: Headers, own: str) -> str:
     Raises:
         ServiceError: `unsupported` where `Accept` rules all of `MEDIA_TYPES` out.
     """
-    qualities = _qualities(",".join(headers.getlist("accept")))
+    accepted = ",".join(headers.getlist("accept"))
+    if accepted in ("", own, "*/*"):
+        return own
+    qualities = _qualities(accepted)
     best = max((own, *MEDIA_TYPES), key=lambda name: _quality(name, qualities))
     if not _quality(best, qualities):
         # HTTP has 406 for this; API 6 has one kind and one status for all media types.

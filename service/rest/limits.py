@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import zlib
 from collections.abc import Callable
 from typing import Protocol
 
 import zstandard
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from service.core.errors import ErrorKind, ServiceError, malformed, too_large
 
@@ -31,7 +30,7 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-async def read_body(request: Request, limit: int) -> bytearray:
+async def read_body(request: Request, limit: int) -> bytes | bytearray:
     """The request's body as it was sent, at most `limit` bytes.
 
     Raises:
@@ -43,18 +42,27 @@ async def read_body(request: Request, limit: int) -> bytearray:
         if not _CONTENT_LENGTH.fullmatch(declared):
             malformed("Content-Length must be a whole number of bytes")
         _check_size(int(declared), limit)
-    body = bytearray()
-    try:
-        async with contextlib.aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                _check_size(len(body), limit)
-    except ClientDisconnect:
-        raise ServiceError(ErrorKind.CANCELLED, "the caller left while sending") from None
+    chunk, more = await _next_chunk(request)
+    _check_size(len(chunk), limit)
+    if not more:
+        return chunk
+    body = bytearray(chunk)
+    while more:
+        chunk, more = await _next_chunk(request)
+        body += chunk
+        _check_size(len(body), limit)
     return body
 
 
-def decompress(body: bytearray, encoding: str, limit: int) -> bytearray:
+async def _next_chunk(request: Request) -> tuple[bytes, bool]:
+    """What has come, and whether more will."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ServiceError(ErrorKind.CANCELLED, "the caller left while sending")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def decompress(body: bytes | bytearray, encoding: str, limit: int) -> bytes | bytearray:
     """The content of a body, at most `limit` bytes.
 
     Args:

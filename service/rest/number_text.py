@@ -145,8 +145,7 @@ class NumberReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        # Its tape grows to the largest piece and is used again; nothing of a piece may outlive the next parse.
-        self._parser = simdjson.Parser()
+        self._parser: simdjson.Parser | None = None
 
     def vector(self, text: ListText, field: str, of_type: NumberType, narrow: Narrow | None = None) -> npt.NDArray[Any]:
         """A flat list as float64 ("d"), int64 ("i") or, where its numbers are plain, uint32; or what `narrow` makes.
@@ -223,6 +222,9 @@ class NumberReader:
             # Whoever waits for the interpreter, the event loop above all, has it before the parser takes it for long;
             # numpy's passes over plain numbers give it away by themselves.
             time.sleep(0)
+        if self._parser is None:
+            # Its tape grows to the largest piece and is used again; nothing of a piece may outlive the next parse.
+            self._parser = simdjson.Parser()
         items = parsed(self._parser, b"[%b]" % piece, field)
         if not isinstance(items, simdjson.Array):
             malformed(f"{field} is not valid JSON", field=field)

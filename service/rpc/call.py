@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
@@ -13,6 +12,8 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.recorder import Call
 from service.core.request_id import request_id_from
 from service.rpc.errors import abort, trailers
+
+T = TypeVar("T")
 
 Walk: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
 """From a serialised request to a serialised answer; it times its own phases and raises `ServiceError`."""
@@ -32,9 +33,11 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
     """
 
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        async with _answered(engine, operation, context) as call:
+        async def work(call: Call) -> bytes:
             call.n_bytes = len(body)
             return await walk(body, call)
+
+        return await _answered(engine, operation, context, work)
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -54,8 +57,7 @@ def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcM
                 # The caller's leaving is in grpc's core already, and on its way to cancel this task.
                 raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answers were written") from None
 
-        async with _answered(engine, operation, context) as call:
-            await walk(bodies, write, call)
+        await _answered(engine, operation, context, lambda call: walk(bodies, write, call))
 
     return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -66,15 +68,20 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return request_id_from(given if isinstance(given, str) else "")
 
 
-@contextlib.asynccontextmanager
-async def _answered(engine: Engine, operation: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Call]:
-    """A recorded call; what is raised inside becomes its status, and either way its trailers tell of it."""
+async def _answered(
+    engine: Engine,
+    operation: str,
+    context: grpc.aio.ServicerContext[Any, Any],
+    work: Callable[[Call], Awaitable[T]],
+) -> T:
+    """What `work` returns; what it raises becomes the call's status. Recorded, and told of in the trailers either way."""
     request_id = request_id_of(context.invocation_metadata() or ())
     try:
         with engine.call(
             transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
         ) as call:
-            yield call
+            answer = await work(call)
     except Exception as error:
         await abort(context, error, request_id, server_timing=call.server_timing)
     context.set_trailing_metadata(trailers(request_id, call.server_timing))
+    return answer

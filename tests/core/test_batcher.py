@@ -10,7 +10,7 @@ import pytest
 
 from service.core.batch import Batch, BatcherLimits
 from service.core.errors import ErrorKind, ServiceError
-from tests.fakes import FakeClock, FakeWorkload, make_batcher, parts, thread_running
+from tests.fakes import PATIENCE_S, FakeClock, FakeWorkload, make_batcher, parts, thread_running
 
 
 def kind_of(ticket):
@@ -239,3 +239,48 @@ async def test_waiting_taker_answers_the_expired_before_it_waits_again():
         assert kind_of(ticket) is ErrorKind.DEADLINE
         batcher.close()
         assert taken.get(timeout=20) is None
+
+
+async def test_the_worker_is_woken_at_the_end_of_the_turn_and_finds_all_of_it():
+    turn = []
+    batcher = make_batcher(soon=turn.append)
+    with thread_running(batcher.take) as taken:
+        for tag in range(3):
+            batcher.submit(FakeWorkload(1, tag), key="m")
+        assert len(turn) == 1
+        turn[0]()
+        assert [tag for tag, _, _ in parts(taken.get(timeout=PATIENCE_S))] == [0, 1, 2]
+    batcher.submit(FakeWorkload(1, 3), key="m")
+    assert len(turn) == 2
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "abort"])
+async def test_the_end_of_a_batch_is_told_once_its_callers_have_their_answers(end):
+    told = []
+    batcher = make_batcher()
+    batcher.tell_batch_ends(lambda: told.append(ticket.future.done()))
+    assert batcher.is_idle
+    ticket = batcher.submit(FakeWorkload(1, "a"), key="m")
+    assert not batcher.is_idle
+    batch = batcher.poll()
+    assert not batcher.is_idle
+    error = ServiceError(ErrorKind.INTERNAL, "no")
+    ends = {
+        "finish": lambda: batcher.finish(batch, ["x"]),
+        "fail": lambda: batcher.fail(batch, error),
+        "abort": lambda: batcher.abort(error),
+    }
+    ends[end]()
+    assert batcher.is_idle
+    assert told == [True]
+
+
+async def test_the_end_of_a_batch_is_told_where_nobody_waits_for_it_any_more():
+    told = []
+    batcher = make_batcher()
+    batcher.tell_batch_ends(lambda: told.append(1))
+    ticket = batcher.submit(FakeWorkload(1, "a"), key="m")
+    batch = batcher.poll()
+    ticket.cancel()
+    batcher.finish(batch, ["x"])
+    assert told == [1]

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from service.core.errors import ErrorKind, ServiceError
-from service.core.recorder import Call, NullRecorder, recorded
+from service.core.recorder import Call, NullRecorder, Recorded
 from tests.fakes import FakeClock, RecordingRecorder
 
 
@@ -29,7 +29,7 @@ def test_outcomes(error: BaseException | None, outcome: str, logged: bool, caplo
     recorder, clock = RecordingRecorder(), FakeClock()
     raised = None
     try:
-        with recorded(recorder, call(clock), clock):
+        with Recorded(recorder, call(clock), clock):
             clock.advance(2.0)
             if error is not None:
                 raise error
@@ -57,6 +57,6 @@ def test_phases_add_up_and_make_a_server_timing() -> None:
 
 def test_the_null_recorder_takes_everything() -> None:
     recorder = NullRecorder()
-    with recorded(recorder, call(FakeClock())):
+    with Recorded(recorder, call(FakeClock())):
         recorder.batch_computed(1, 2, 3.0)
         recorder.queue_changed(0, 0)

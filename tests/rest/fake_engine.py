@@ -11,7 +11,7 @@ import numpy as np
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, ValidationReport
-from service.core.recorder import Call, recorded
+from service.core.recorder import Call, Recorded
 from tests.fakes import RecordingRecorder
 
 CARD = ModelCard(
@@ -48,7 +48,7 @@ class FakeEngine:
         now = time.monotonic()
         call = Call(transport, operation, request_id, now, None if timeout_s is None else now + timeout_s)
         self.calls.append(call)
-        with recorded(self.recorder, call):
+        with Recorded(self.recorder, call):
             yield call
 
     async def encode(

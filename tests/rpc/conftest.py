@@ -14,7 +14,7 @@ import pytest
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, ValidationReport
-from service.core.recorder import Call, NullRecorder, recorded
+from service.core.recorder import Call, NullRecorder, Recorded
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
 
@@ -60,7 +60,7 @@ class FakeEngine:
         self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
     ) -> AbstractContextManager[Call]:
         self.timeouts.append(timeout_s)
-        return recorded(self.calls, Call(transport, operation, request_id, started_s=time.monotonic()))
+        return Recorded(self.calls, Call(transport, operation, request_id, started_s=time.monotonic()))
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -147,3 +148,54 @@ def test_warnings_are_logged():
         logging.captureWarnings(True)
         warnings.warn("old", stacklevel=1)
     assert json.loads(stream.getvalue())["logger"] == "py.warnings"
+
+
+class Counted(io.StringIO):
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_writes = 0
+
+    def write(self, text: str) -> int:
+        self.n_writes += 1
+        return super().write(text)
+
+
+async def test_the_lines_of_a_turn_are_written_in_one_go():
+    stream = Counted()
+    lines("json", stream=stream)
+    log = logging.getLogger("a")
+    for number in range(3):
+        log.info("line %d", number)
+    assert stream.n_writes == 0
+    await asyncio.sleep(0)
+    assert stream.n_writes == 1
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["line 0", "line 1", "line 2"]
+    log.info("the next turn's")
+    await asyncio.sleep(0)
+    assert stream.n_writes == 2
+
+
+async def test_a_warning_is_written_at_once_and_in_order():
+    stream = Counted()
+    lines("text", stream=stream)
+    log = logging.getLogger("a")
+    log.info("before")
+    log.warning("now")
+    assert stream.n_writes == 1
+    assert stream.getvalue().index("before") < stream.getvalue().index("now")
+    await asyncio.sleep(0)
+    assert stream.n_writes == 1
+
+
+async def test_what_is_kept_is_written_when_logging_ends():
+    stream = lines("json")
+    logging.getLogger("a").info("kept")
+    assert stream.getvalue() == ""
+    logging.getLogger().handlers[0].flush()
+    assert "kept" in stream.getvalue()
+
+
+async def test_other_threads_write_at_once():
+    stream = lines("json")
+    await asyncio.to_thread(logging.getLogger("a").info, "from a thread")
+    assert "from a thread" in stream.getvalue()

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.recorder import Call, Recorder, recorded
+from service.core.recorder import Call, Recorded, Recorder
 from service.metrics import PrometheusRecorder
 
 
@@ -46,7 +46,7 @@ def test_it_is_a_recorder(recorder):
 
 
 def test_a_call_is_in_flight_until_it_ends(recorder):
-    with recorded(recorder, call()):
+    with Recorded(recorder, call()):
         assert value(recorder, "totalvi_requests_in_flight", transport="rest") == 1
         assert recorder.n_in_flight == 1
     assert value(recorder, "totalvi_requests_in_flight", transport="rest") == 0
@@ -54,7 +54,7 @@ def test_a_call_is_in_flight_until_it_ends(recorder):
 
 
 def test_a_call_that_ends_well(recorder):
-    with recorded(recorder, call(started_s=1.0), clock=lambda: 1.5) as ongoing:
+    with Recorded(recorder, call(started_s=1.0), clock=lambda: 1.5) as ongoing:
         ongoing.model, ongoing.model_version, ongoing.n_cells = "pbmc", "3", 7
         ongoing.phase_s.update(queue=0.25, compute=0.125)
     which = {"model": "pbmc", "version": "3"}
@@ -76,7 +76,7 @@ def test_a_call_that_ends_well(recorder):
     ],
 )
 def test_a_call_that_ends_badly_counts_no_cells(recorder, error, outcome):
-    with pytest.raises(type(error)), recorded(recorder, call(n_cells=7, phase_s={"compute": 1.0})):
+    with pytest.raises(type(error)), Recorded(recorder, call(n_cells=7, phase_s={"compute": 1.0})):
         raise error
     labels = {"transport": "rest", "operation": "encode", "model": "", "version": ""}
     assert value(recorder, "totalvi_requests_total", **labels, outcome=outcome) == 1
@@ -85,7 +85,7 @@ def test_a_call_that_ends_badly_counts_no_cells(recorder, error, outcome):
 
 
 def test_cells_that_were_only_looked_at_are_not_counted(recorder):
-    with recorded(recorder, call(operation="validate", n_cells=7)):
+    with Recorded(recorder, call(operation="validate", n_cells=7)):
         pass
     assert not [name for name, _ in samples(recorder) if name == "totalvi_cells_total"]
 
@@ -157,5 +157,5 @@ def test_each_call_is_one_log_line_of_sizes_and_times(recorder, caplog):
 def test_a_lost_record_costs_no_call(recorder, caplog):
     recorder.batch_computed("many", None, None)  # type: ignore[arg-type]
     assert "a record was lost" in caplog.text
-    with recorded(recorder, call()):
+    with Recorded(recorder, call()):
         pass
