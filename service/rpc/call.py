@@ -74,7 +74,7 @@ async def _answered(
     context: grpc.aio.ServicerContext[Any, Any],
     work: Callable[[Call], Awaitable[T]],
 ) -> T:
-    """What `work` returns; what it raises becomes the call's status. Recorded, and told of in the trailers either way."""
+    """What `work` returns; what it raises becomes the call's status. Recorded, and trailers tell of it either way."""
     request_id = request_id_of(context.invocation_metadata() or ())
     try:
         with engine.call(

@@ -150,7 +150,7 @@ class Turns:
 def gathering(idle: bool = True) -> tuple[Gathering, Turns, list[bool]]:
     turns, is_idle = Turns(), [idle]
     return (
-        Gathering(LIMITS, is_idle=lambda: is_idle[0], soon=lambda callback: turns.waiting.append(callback)),
+        Gathering(LIMITS, is_idle=lambda: is_idle[0], soon=turns.soon),
         turns,
         is_idle,
     )
