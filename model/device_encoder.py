@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from model.artifact import Artifact, read_artifact
-from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams, Precision
+from model.contract import CellBatch, EncoderSpec, LatentParams, Precision
+from model.device_faults import raise_if_of_device
 from model.errors import ModelFileError
 from model.staging import stage
 
@@ -103,6 +104,7 @@ class DeviceEncoder:
             library: whether q(l) is asked for; NaN stands there where it is not.
 
         Raises:
+            OutOfDeviceMemory: fewer cells may fit.
             DeviceLost: the device failed for good.
         """
         try:
@@ -111,12 +113,8 @@ class DeviceEncoder:
             with torch.inference_mode():
                 inputs = [self._on_device(array) for array in stage(cells)]
                 outputs = [output[: cells.n_cells].cpu().numpy() for output in self._module(*inputs, library)]
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            # After a kernel fault CUDA answers every later call with the same error.
-            if self.device.type == "cuda" and "CUDA error" in str(error):
-                raise DeviceLost(f"{self.device} failed") from error
+            raise_if_of_device(error, self.device)
             raise
         return LatentParams(*outputs)
 

@@ -11,7 +11,7 @@ from typing import cast
 import grpc
 from starlette.types import ASGIApp
 
-from model.contract import Encoder, LatentParams
+from model.contract import DeviceLost, Encoder, LatentParams
 from service.allowed_digests import read_digests
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
@@ -23,7 +23,7 @@ from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
 from service.core.watcher import Watcher
-from service.core.worker import Worker
+from service.core.worker import ComputeStuck, Worker
 from service.metrics import PrometheusRecorder
 from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
@@ -100,7 +100,7 @@ def build_service(
     )
     catalog = Catalog(
         settings.models,
-        load_encoder or _device_encoder(settings),
+        _telling_of_lost_device(load_encoder or _device_encoder(settings), health),
         versions=chosen.versions,
         allow_empty=chosen.allow_empty,
     )
@@ -108,8 +108,9 @@ def build_service(
     worker = Worker(
         batcher,
         _compute,
-        on_death=lambda error: health.mark_failed(f"the encoder's worker died ({type(error).__name__})"),
+        on_death=lambda error: health.mark_failed(_end_of_worker(error)),
         recorder=recorder,
+        stuck_after_s=settings.device.stuck_after_s,
     )
     engine = Engine(
         catalog,
@@ -132,6 +133,23 @@ def build_service(
         worker=worker,
         watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
     )
+
+
+def _end_of_worker(error: BaseException) -> str:
+    return str(error) if isinstance(error, ComputeStuck) else f"the encoder's worker died ({type(error).__name__})"
+
+
+def _telling_of_lost_device(load: Callable[[Path], Encoder], health: Health) -> Callable[[Path], Encoder]:
+    """The same loader; a device that is lost while a model is warmed is lost for the models that serve, too."""
+
+    def load_or_tell(path: Path) -> Encoder:
+        try:
+            return load(path)
+        except DeviceLost:
+            health.mark_failed("the device was lost while a model was loaded")
+            raise
+
+    return load_or_tell
 
 
 def _compute(batch: Batch[PreparedRequest, LatentParams]) -> list[LatentParams]:

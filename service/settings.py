@@ -115,6 +115,12 @@ class DeviceSettings:
         one_of("float32", "tf32", "bfloat16"),
         "arithmetic of the encoder: float32, tf32 (cuda) or bfloat16; the model's card tells the error",
     )
+    stuck_after_s: float = setting(
+        60.0,
+        number(0.1, 86_400),
+        "seconds after which a computation that has not ended is taken for stuck, and the process ends",
+        shown="60",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -53,6 +53,26 @@ class Batch(Generic[In, Out]):
     n_cells: int
     n_entries: int
 
+    def halves(self) -> tuple[Batch[In, Out], Batch[In, Out]]:
+        """The first half of at least two cells and the rest; the slice in which the middle lies is cut in two."""
+        first: list[Slice[In]] = []
+        second: list[Slice[In]] = []
+        room = self.n_cells // 2
+        for piece in self.slices:
+            middle = min(piece.start + room, piece.stop)
+            if piece.start < middle:
+                first.append(Slice(piece.item, piece.start, middle))
+            if middle < piece.stop:
+                second.append(Slice(piece.item, middle, piece.stop))
+            room -= middle - piece.start
+        return self._of(first), self._of(second)
+
+    def _of(self, slices: list[Slice[In]]) -> Batch[In, Out]:
+        n_cells = sum(piece.n_cells for piece in slices)
+        return Batch(
+            self.key, tuple(slices), n_cells, sum(piece.item.entries(piece.start, piece.stop) for piece in slices)
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatcherLimits:

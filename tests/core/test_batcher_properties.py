@@ -23,10 +23,16 @@ steps = st.lists(
         st.tuples(st.just("take")),
         st.tuples(st.just("finish"), st.integers(0, 100)),
         st.tuples(st.just("fail"), st.integers(0, 100)),
+        st.tuples(st.just("halve"), st.integers(0, 100)),
         st.tuples(st.just("advance"), st.sampled_from([0.5, 1.0, 2.0])),
     ),
     max_size=60,
 )
+
+
+def cells(batch):
+    """Each cell of a batch, as the name of its item and its number."""
+    return [(tag, cell) for tag, start, stop in parts(batch) for cell in range(start, stop)]
 
 
 class History:
@@ -106,6 +112,16 @@ class History:
             batch = self.running.pop(index % len(self.running))
             self.failed |= {tag for tag, _, _ in parts(batch)}
             self.batcher.fail(batch, ServiceError(ErrorKind.INTERNAL, "broken"))
+
+    def halve(self, index):
+        if self.running:
+            batch = self.running.pop(index % len(self.running))
+            halves = self.batcher.halve(batch)
+            assert [cell for half in halves for cell in cells(half)] == cells(batch)
+            assert [half.n_cells for half in halves] == (
+                [1] if batch.n_cells == 1 else [batch.n_cells // 2, -(-batch.n_cells // 2)]
+            )
+            self.running += halves
 
     def advance(self, seconds):
         self.clock.advance(seconds)

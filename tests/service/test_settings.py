@@ -31,6 +31,7 @@ TABLE = [
     ("--device", "TOTALVI_DEVICE", "device.device", "auto", "cuda:1", "cuda:1"),
     ("--threads", "TOTALVI_THREADS", "device.threads", 0, "3", 3),
     ("--precision", "TOTALVI_PRECISION", "device.precision", "float32", "float32", "float32"),
+    ("--stuck-after-s", "TOTALVI_STUCK_AFTER_S", "device.stuck_after_s", 60.0, "1.5", 1.5),
     ("--max-batch-cells", "TOTALVI_MAX_BATCH_CELLS", "batch.max_batch_cells", 1024, "16", 16),
     ("--max-batch-entries", "TOTALVI_MAX_BATCH_ENTRIES", "batch.max_batch_entries", 1 << 22, "5000", 5000),
     ("--max-delay-ms", "TOTALVI_MAX_DELAY_MS", "batch.max_delay_ms", 0.0, "2.5", 2.5),
