@@ -137,7 +137,7 @@ class LimitSettings:
     """What is refused: as overload where the queue is full, as too large where one call asks too much."""
 
     max_queue_cells: int = setting(
-        65536, whole(1, 1 << 30), "most cells that wait; where none do, one call of any size is taken"
+        65536, whole(1, 1 << 30), "most cells of a priority that wait; where none do, one call of any size is taken"
     )
     max_queue_bytes: int = setting(
         1 << 30, size(1, 1 << 40), "most memory of the calls that wait, likewise", shown="1GiB"

@@ -16,6 +16,7 @@ from service.core.engine import Engine
 from service.core.health import Health
 from service.core.messages import EncodeReply, EncodeRequest, Limits
 from service.core.preparation import PreparedRequest
+from service.core.priority import Priority
 from service.core.worker import Worker
 from tests.fakes import FakeEncoder, RecordingRecorder
 
@@ -67,8 +68,15 @@ class Core:
         self.worker.start()
         self.health.mark_ready()
 
-    async def encode(self, request: EncodeRequest, timeout_s: float | None = None, **names: Any) -> EncodeReply:
+    async def encode(
+        self,
+        request: EncodeRequest,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+        **names: Any,
+    ) -> EncodeReply:
         with self.engine.call(transport="rest", operation="encode", request_id="id", timeout_s=timeout_s) as call:
+            call.priority = priority
             return await self.engine.encode(request, call, **names)
 
     async def close(self) -> None:

@@ -82,8 +82,8 @@ class BatcherLimits:
         max_batch_cells: cells of one batch, at least 1.
         max_batch_entries: non-zeros of one batch, at least 1; only a single cell may exceed it, alone.
         max_delay_s: seconds an idle worker waits for company after the first arrival; 0: it starts at once.
-        max_queue_cells: waiting cells above which callers are refused, at least 1.
-        max_queue_bytes: bytes of the waiting items above which callers are refused, at least 1.
+        max_queue_cells: waiting cells of a priority above which callers are refused, at least 1.
+        max_queue_bytes: bytes of its waiting items above which callers are refused, at least 1.
 
     Raises:
         ValueError: a limit is out of its range; the message names it.

@@ -64,7 +64,8 @@ class Batcher(Generic[In, Out]):
     Interactive requests go before bulk ones, which still get one batch in four; of the keys that are due, the one whose
     head got its place first is served (`Turns`).
 
-    Refusals: what does not fit the queue is refused on arrival, but an empty queue takes an item of any size (`Room`).
+    Refusals: what does not fit the queue of its priority is refused on arrival, but an empty one takes an item of any
+    size (`Room`).
     Waiting work past its deadline is failed when the next batch is formed, before it costs any compute. An item of no
     cells never queues: its future is done at once, with `[]`.
 
@@ -257,8 +258,9 @@ class Batcher(Generic[In, Out]):
         if deadline_s is not None and deadline_s <= now:
             raise _too_late()
         if n_cells and not self._room.has_for(priority, n_cells, n_bytes):
-            text = f"the queue is full ({self._room.n_cells} cells wait); try again later"
-            raise ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=self.retry_after_s)
+            text = f"the queue is full ({self._room.of(priority)} cells wait); try again later"
+            retry_after_s = self._speed.retry_after_s(self._room.ahead(priority))
+            raise ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=retry_after_s)
 
     def _decide(self) -> tuple[Batch[In, Out] | float | None, list[Result]]:
         """What `poll` returns, and the jobs that failed on the way."""

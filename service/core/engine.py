@@ -108,7 +108,7 @@ class Engine:
             ServiceError: of any kind.
         """
         loaded, prepared = await self._prepare(request, call, model, version)
-        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
         return await self._answer(prepared, loaded, ticket, call)
 
     async def open_stream(
@@ -247,7 +247,7 @@ class Engine:
         """Queue a request, again and again while the queue is full."""
         while True:
             try:
-                return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+                return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
             except ServiceError as error:
                 if error.kind is not ErrorKind.OVERLOADED or error.retry_after_s is None:
                     raise

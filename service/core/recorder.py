@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypeAlias
 
 from service.core.errors import ErrorKind, ServiceError
+from service.core.priority import Priority
 
 Phase: TypeAlias = Literal["decode", "queue", "compute", "encode"]
 PHASES: tuple[Phase, ...] = ("decode", "queue", "compute", "encode")
@@ -27,6 +28,7 @@ class Call:
         request_id: taken from the caller or made.
         started_s: monotonic seconds at arrival.
         deadline_s: monotonic seconds after which the caller no longer waits; None: it waits for ever.
+        priority: whose turn its cells take in the queue.
         model: name once resolved.
         model_version: version once resolved.
         n_cells: cells once decoded.
@@ -40,6 +42,7 @@ class Call:
     request_id: str
     started_s: float
     deadline_s: float | None = None
+    priority: Priority = Priority.INTERACTIVE
     model: str = ""
     model_version: str = ""
     n_cells: int = 0

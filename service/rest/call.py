@@ -59,6 +59,7 @@ async def with_body(
     """
     encoding = headers.content_encoding(request.headers)
     timeout_s = headers.timeout_s(request.headers)
+    call.priority = headers.priority(request.headers)
     if timeout_s is not None:
         call.deadline_s = call.started_s + timeout_s
     try:

@@ -19,6 +19,7 @@ from starlette.types import Message
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeRequest, Limits
+from service.core.priority import Priority
 from service.rest import json_codec
 
 from .calling import CONTENT, PATH, VALIDATE, assert_problem, post
@@ -150,6 +151,7 @@ async def test_a_body_in_65537_chunks(client: httpx.AsyncClient) -> None:
         ({"x_request_timeout_ms": "1e9"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "1_0"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "9" * 400}, ErrorKind.MALFORMED, 400),
+        ({"x_request_priority": "urgent"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "0"}, ErrorKind.DEADLINE, 504),
         ({"x_request_timeout_ms": "-5"}, ErrorKind.DEADLINE, 504),
         ({"x_request_timeout_ms": "0.000001"}, ErrorKind.DEADLINE, 504),
@@ -183,6 +185,21 @@ async def test_a_deadline_runs_from_arrival(client: httpx.AsyncClient, engine: F
     await post(client, x_request_timeout_ms="1500")
     (call,) = engine.calls
     assert call.deadline_s == call.started_s + 1.5
+
+
+@pytest.mark.parametrize(
+    ("headers", "priority"),
+    [
+        ({}, Priority.INTERACTIVE),
+        ({"x_request_priority": "interactive"}, Priority.INTERACTIVE),
+        ({"x_request_priority": "bulk"}, Priority.BULK),
+    ],
+)
+async def test_a_caller_says_how_urgent_it_is(
+    client: httpx.AsyncClient, engine: FakeEngine, headers: dict[str, str], priority: Priority
+) -> None:
+    assert (await post(client, **headers)).status_code == 200
+    assert [call.priority for call in engine.calls] == [priority]
 
 
 @pytest.mark.parametrize("path", [PATH, VALIDATE])

@@ -38,6 +38,9 @@ class EncoderServiceStub:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -88,6 +91,9 @@ class EncoderServiceServicer:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -207,6 +213,9 @@ class EncoderService:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
