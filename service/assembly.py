@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from model.contract import DeviceLost, Encoder, LatentParams
 from service.allowed_digests import read_digests
+from service.core.admission import ByteGate
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
@@ -112,12 +113,16 @@ def build_service(
         recorder=recorder,
         stuck_after_s=settings.device.stuck_after_s,
     )
+    limits = settings.limits
+    bodies = ByteGate(limits.max_inflight_bytes, limits.max_request_bytes, lambda: batcher.retry_after_s)
+    recorder.watch("totalvi_body_bytes", "Memory of the bodies of calls not yet answered.", lambda: bodies.held)
     engine = Engine(
         catalog,
         batcher,
         limits=_limits(settings),
         health=health,
         recorder=recorder,
+        bodies=bodies,
         repository_api=chosen.repository_api,
     )
     return Service(

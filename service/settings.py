@@ -142,6 +142,12 @@ class LimitSettings:
     max_queue_bytes: int = setting(
         1 << 30, size(1, 1 << 40), "most memory of the calls that wait, likewise", shown="1GiB"
     )
+    max_inflight_bytes: int = setting(
+        512 * MIB,
+        size(1, 1 << 40),
+        "most memory of bodies and messages whose calls have not ended; where there are none, one of any size is taken",
+        shown="512MiB",
+    )
     # gRPC holds message sizes in an int32.
     max_request_bytes: int = setting(64 * MIB, size(1, (1 << 31) - 1), "largest body or message", shown="64MiB")
     max_request_cells: int = setting(65536, whole(1, 1 << 30), "most cells of one call")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.contract import LatentParams
+from service.core.admission import ByteGate
 from service.core.batch import BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog
@@ -31,6 +32,7 @@ class Core:
         *,
         request_limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        bodies: ByteGate | None = None,
         **limits: Any,
     ) -> None:
         (root / "m" / "1").mkdir(parents=True)
@@ -63,6 +65,7 @@ class Core:
             health=self.health,
             recorder=self.recorder,
             sleep=sleep,
+            bodies=bodies,
         )
         self.catalog.load_all()
         self.worker.start()
@@ -86,4 +89,4 @@ class Core:
         self.batcher.close()
         assert await asyncio.to_thread(self.worker.join, 20)
         assert self.batcher.n_waiting_cells == self.batcher.n_running_cells == 0
-        assert self.recorder.n_in_flight == 0
+        assert self.recorder.n_in_flight == self.engine.bodies.held == 0

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from model.contract import LatentParams
+from service.core.admission import ByteGate
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
 from service.core.errors import ErrorKind, ServiceError
@@ -23,6 +27,8 @@ from service.core.repository import Repository
 from service.core.stream import EncodeStream, StreamSlice
 from service.core.ticket import Ticket
 
+T = TypeVar("T")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class AdmittedSlice:
@@ -32,11 +38,13 @@ class AdmittedSlice:
         prepared: its cells.
         model: that computes them.
         ticket: its place.
+        n_bytes: of its message.
     """
 
     prepared: PreparedRequest
     model: LoadedModel
     ticket: Ticket[LatentParams]
+    n_bytes: int
 
 
 _LATE = "the deadline passed before the answer was ready"
@@ -51,6 +59,7 @@ class Engine:
         limits: on one request.
         health: of the process.
         recorder: told of every call.
+        bodies: counts what all calls hold; None: they may hold anything.
         repository_api: whether callers may load and unload models.
         clock: monotonic seconds, the batcher's.
         sleep: waits that many seconds.
@@ -64,12 +73,14 @@ class Engine:
         limits: Limits,
         health: Health,
         recorder: Recorder,
+        bodies: ByteGate | None = None,
         repository_api: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.limits = limits
         self.health = health
+        self.bodies = bodies or ByteGate(sys.maxsize, 0, lambda: batcher.retry_after_s)
         self.repository = Repository(catalog, health)
         self._repository_api = repository_api
         self._catalog = catalog
@@ -91,7 +102,8 @@ class Engine:
         """
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
-        return recorded(self._recorder, Call(transport, operation, request_id, now, deadline), self._clock)
+        call = Call(transport, operation, request_id, now, deadline, bodies=self.bodies)
+        return recorded(self._recorder, call, self._clock)
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -108,8 +120,7 @@ class Engine:
             ServiceError: of any kind.
         """
         loaded, prepared = await self._prepare(request, call, model, version)
-        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
-        return await self._answer(prepared, loaded, ticket, call)
+        return await self._answer(prepared, loaded, self._submit(prepared, loaded, call), call)
 
     async def open_stream(
         self, first: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -129,6 +140,17 @@ class Engine:
         with call.phase("decode"):
             heavy = first.nbytes + call.n_bytes > HEAVY_BYTES
             return await off_loop_if(heavy, EncodeStream, first, loaded, self.limits)
+
+    async def hold_message(self, n_bytes: int, call: Call) -> None:
+        """Count a later message of a stream among those that are held, until `encode_slice` has answered it.
+
+        The first message may be refused by `Call.hold`; a later one waits for room, as a slice waits for the queue.
+
+        Raises:
+            ServiceError: DEADLINE.
+        """
+        async with self._within_deadline(call):
+            await self._in_time(functools.partial(call.hold, n_bytes))
 
     async def admit_slice(self, piece: StreamSlice, call: Call) -> AdmittedSlice:
         """Check a slice of a stream and queue it as one request. What is admitted must go to `encode_slice` at once.
@@ -151,7 +173,8 @@ class Engine:
             prepared = await off_loop_if(held > HEAVY_BYTES, piece.prepare, self.limits, held_bytes=held)
         with call.phase("queue"):
             async with self._within_deadline(call):
-                return AdmittedSlice(prepared, loaded, await self._submit_in_time(prepared, loaded, call))
+                ticket = await self._in_time(functools.partial(self._submit, prepared, loaded, call))
+                return AdmittedSlice(prepared, loaded, ticket, piece.n_bytes)
 
     async def encode_slice(self, admitted: AdmittedSlice, call: Call) -> EncodeReply:
         """Wait for the answer to a slice. Cancelling the task withdraws its cells from the queue.
@@ -159,7 +182,10 @@ class Engine:
         Raises:
             ServiceError: of any kind but OVERLOADED.
         """
-        return await self._answer(admitted.prepared, admitted.model, admitted.ticket, call)
+        try:
+            return await self._answer(admitted.prepared, admitted.model, admitted.ticket, call)
+        finally:
+            call.release(admitted.n_bytes)
 
     async def validate(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -243,11 +269,15 @@ class Engine:
         call.model, call.model_version = loaded.name, loaded.version
         return loaded
 
-    async def _submit_in_time(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
-        """Queue a request, again and again while the queue is full."""
+    def _submit(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
+        """Queue a request, or refuse it."""
+        return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
+
+    async def _in_time(self, attempt: Callable[[], T]) -> T:
+        """Do what may find no room, again and again until it finds some."""
         while True:
             try:
-                return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
+                return attempt()
             except ServiceError as error:
                 if error.kind is not ErrorKind.OVERLOADED or error.retry_after_s is None:
                     raise

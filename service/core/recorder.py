@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypeAlias
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.priority import Priority
 
@@ -34,6 +35,8 @@ class Call:
         n_cells: cells once decoded.
         n_bytes: of the message, decompressed; the caller's side of what the call holds in memory.
         phase_s: seconds spent by phase.
+        bodies: where the bytes that it holds are counted; None: nowhere.
+        held_bytes: of its bodies in memory.
         outcome: `ok` or the value of an `ErrorKind`.
     """
 
@@ -48,7 +51,35 @@ class Call:
     n_cells: int = 0
     n_bytes: int = 0
     phase_s: dict[Phase, float] = dataclasses.field(default_factory=dict)
+    bodies: ByteGate | None = None
+    held_bytes: int = 0
     outcome: str = "ok"
+
+    def expect(self, n_bytes: int) -> None:
+        """Refuse a body of that size at once where there is no room for it now; nothing is held yet.
+
+        Raises:
+            ServiceError: OVERLOADED.
+        """
+        if self.bodies is not None:
+            self.bodies.check(n_bytes, own=self.held_bytes)
+
+    def hold(self, n_bytes: int) -> None:
+        """Count bytes that have come into memory, until they are released or the call ends.
+
+        Raises:
+            ServiceError: OVERLOADED, where there is no room; then they are not counted.
+        """
+        if self.bodies is not None:
+            self.bodies.check(n_bytes, own=self.held_bytes)
+            self.bodies.held += n_bytes
+            self.held_bytes += n_bytes
+
+    def release(self, n_bytes: int) -> None:
+        """Give up bytes that it held."""
+        if self.bodies is not None:
+            self.bodies.held -= n_bytes
+            self.held_bytes -= n_bytes
 
     @contextlib.contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -130,4 +161,5 @@ def recorded(recorder: Recorder, call: Call, clock: Callable[[], float] = time.m
             log.exception("call failed", extra={"request_id": call.request_id})
         raise
     finally:
+        call.release(call.held_bytes)
         recorder.call_finished(call, clock() - call.started_s)

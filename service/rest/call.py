@@ -64,7 +64,7 @@ async def with_body(
         call.deadline_s = call.started_s + timeout_s
     try:
         async with asyncio.timeout(timeout_s):
-            body = await read_body(request, engine.limits.max_request_bytes)
+            body = await read_body(request, engine.limits.max_request_bytes, call)
     except TimeoutError:
         raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
@@ -74,6 +74,8 @@ async def with_body(
                 encoding != "identity", decompress, body, encoding, engine.limits.max_request_bytes
             )
             call.n_bytes = len(content)
+            if content is not body:
+                call.hold(len(content))
         return await walk(content)
 
     return await _unless_gone(request.receive, unpacked())

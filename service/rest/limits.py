@@ -12,6 +12,7 @@ import zstandard
 from starlette.requests import ClientDisconnect, Request
 
 from service.core.errors import ErrorKind, ServiceError, malformed, too_large
+from service.core.recorder import Call
 
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -31,24 +32,31 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-async def read_body(request: Request, limit: int) -> bytearray:
-    """The request's body as it was sent, at most `limit` bytes.
+async def read_body(request: Request, limit: int, call: Call | None = None) -> bytearray:
+    """The request's body as it was sent, at most `limit` bytes, held by `call` where there is one.
+
+    What is held is what has come and not what was announced, or callers that send nothing would keep others out.
 
     Raises:
         ServiceError: `malformed` for a bad `Content-Length`, `too_large` as soon as the limit is known to be passed,
-            `cancelled` where the caller leaves while sending.
+            `overloaded` as soon as there is no room for it beside others', `cancelled` where the caller leaves while
+            sending.
     """
     declared = request.headers.get("content-length")
     if declared is not None:
         if not _CONTENT_LENGTH.fullmatch(declared):
             malformed("Content-Length must be a whole number of bytes")
         _check_size(int(declared), limit)
+        if call is not None:
+            call.expect(int(declared))
     body = bytearray()
     try:
         async with contextlib.aclosing(request.stream()) as chunks:
             async for chunk in chunks:
                 body += chunk
                 _check_size(len(body), limit)
+                if call is not None:
+                    call.hold(len(chunk))
     except ClientDisconnect:
         raise ServiceError(ErrorKind.CANCELLED, "the caller left while sending") from None
     return body

@@ -35,6 +35,7 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         async with _answered(engine, operation, context) as call:
             call.n_bytes = len(body)
+            call.hold(len(body))
             return await walk(body, call)
 
     return grpc.unary_unary_rpc_method_handler(answer)

@@ -17,6 +17,7 @@ import zstandard
 from fastapi import FastAPI
 from starlette.types import Message
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeRequest, Limits
 from service.core.priority import Priority
@@ -391,6 +392,30 @@ async def assert_left(task: asyncio.Task[None], engine: FakeEngine, client: http
     assert [call.outcome for call in engine.calls] == ["cancelled"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
     engine.gate.set()
+    assert (await post(client)).status_code == 200
+
+
+async def test_a_body_is_held_until_its_call_ends(app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient) -> None:
+    """Compressed ones twice: as they came, and as they are."""
+    packed = gzip.compress(CONTENT)
+    engine.bodies = ByteGate(1 << 20, 1 << 20, lambda: 0.5)
+    engine.gate.clear()
+    calls = [
+        asyncio.create_task(post(client)),
+        asyncio.create_task(post(client, content=packed, content_encoding="gzip")),
+    ]
+    async with asyncio.timeout(PATIENCE_S):
+        while len(engine.requests) < 2:
+            await asyncio.sleep(0)
+    assert engine.bodies.held == 2 * len(CONTENT) + len(packed)
+    engine.bodies._max_bytes = engine.bodies.held + len(CONTENT) - 1
+    refused = await post(client)
+    assert_problem(refused, ErrorKind.OVERLOADED, 429)
+    assert refused.headers["retry-after"] == "1"
+    assert_problem(await post(client, content=packed, content_encoding="gzip"), ErrorKind.OVERLOADED, 429)
+    engine.gate.set()
+    assert [(await call).status_code for call in calls] == [200, 200]
+    assert engine.bodies.held == 0
     assert (await post(client)).status_code == 200
 
 

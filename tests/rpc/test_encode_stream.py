@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 
+from service.core.admission import ByteGate
 from service.core.alignment import ColumnIndex
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Limits
@@ -399,6 +400,28 @@ async def test_a_full_queue_is_waited_for(tmp_path):
         gate.open()
         sleeps.over.set()
 
+        assert await names(call) == [str(number) for number in range(6)]
+
+
+async def test_messages_that_find_no_memory_are_waited_for(tmp_path):
+    """The first is refused, for nothing is lost; later ones wait, and what has been answered is held no more."""
+    sleeps, messages = Sleeps(), slices(6)
+    size = max(message.ByteSize() for message in messages)
+    bodies = ByteGate(3 * size, size, lambda: 0.25)
+    async with busy(tmp_path, sleep=sleeps, bodies=bodies) as (served, gate):
+        held = bodies.held
+        call = served.stub.EncodeStream(iter(messages))
+        await until(lambda: len(sleeps.seconds) == 1)
+        assert sleeps.seconds == [0.25]
+        assert held < bodies.held <= 3 * size
+        bodies._largest_bytes = 0  # so that it is read
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stream(slices(1))
+        assert details_of(caught.value)["ErrorInfo"].reason == "overloaded"
+        assert "message 0" in caught.value.details()
+        sleeps.short = True
+        gate.open()
+        sleeps.over.set()
         assert await names(call) == [str(number) for number in range(6)]
 
 

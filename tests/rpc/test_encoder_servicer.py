@@ -294,6 +294,25 @@ async def test_a_caller_says_how_urgent_it_is(engine, stub):
     await assert_still_right(engine, stub)
 
 
+async def test_a_message_is_held_until_its_call_ends(engine, stub):
+    engine.gate.clear()
+    call = stub.Encode(REQUEST)
+    await engine.entered.wait()
+    assert engine.bodies.held == REQUEST.ByteSize()
+    engine.bodies._max_bytes = engine.bodies.held + REQUEST.ByteSize() - 1
+    engine.bodies._largest_bytes = 0  # so that messages are read
+    error = await failure(stub.Encode(REQUEST))
+
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details_of(error)["ErrorInfo"].reason == "overloaded"
+    assert ("grpc-retry-pushback-ms", "250") in list(error.trailing_metadata())
+    engine.gate.set()
+    await call
+    await engine.calls.idle.wait()
+    assert engine.bodies.held == 0
+    await assert_still_right(engine, stub)
+
+
 async def test_a_deadline_that_passes_cancels_the_engine(engine, stub):
     engine.gate.clear()
 

@@ -37,6 +37,7 @@ TABLE = [
     ("--max-delay-ms", "TOTALVI_MAX_DELAY_MS", "batch.max_delay_ms", 0.0, "2.5", 2.5),
     ("--max-queue-cells", "TOTALVI_MAX_QUEUE_CELLS", "limits.max_queue_cells", 65536, "70000", 70000),
     ("--max-queue-bytes", "TOTALVI_MAX_QUEUE_BYTES", "limits.max_queue_bytes", 1 << 30, "2G", 2 << 30),
+    ("--max-inflight-bytes", "TOTALVI_MAX_INFLIGHT_BYTES", "limits.max_inflight_bytes", 512 << 20, "2G", 2 << 30),
     ("--max-request-bytes", "TOTALVI_MAX_REQUEST_BYTES", "limits.max_request_bytes", 64 << 20, "1MiB", 1 << 20),
     ("--max-request-cells", "TOTALVI_MAX_REQUEST_CELLS", "limits.max_request_cells", 65536, "7", 7),
     ("--max-samples", "TOTALVI_MAX_SAMPLES", "limits.max_samples", 1000, "0", 0),

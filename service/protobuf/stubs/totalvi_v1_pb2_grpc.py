@@ -104,7 +104,7 @@ class EncoderServiceServicer:
         INVALID_ARGUMENT    cannot be decoded (malformed), or decodes but cannot be encoded (invalid)
         NOT_FOUND           unknown model or version; the message lists the known ones (not_found)
         RESOURCE_EXHAUSTED  over a published limit, which the message names (too_large);
-        or the queue is full: retry later (overloaded)
+        or the queue or the memory for messages is full: retry later (overloaded)
         UNAVAILABLE         starting, draining, or the model is not ready: retry later (unavailable)
         DEADLINE_EXCEEDED   the call's deadline passed, its cells were not computed (deadline)
         INTERNAL            a fault of the server, its log has it under the request id (internal)
@@ -133,7 +133,7 @@ class EncoderServiceServicer:
         sides wait. The published limits hold for each message. Each is one request to the queue; where that is full, the
         stream waits for it, until its deadline, instead of being refused.
 
-        Errors are those of Encode, but for overloaded. The messages before the one at fault are answered first, then the
+        Errors are those of Encode; overloaded only the first message can be. The messages before the one at fault are answered first, then the
         stream ends: how many answers came tells where to go on, in a new stream with that `first_cell` and the same seed.
         The deadline is that of the whole stream. A message over the limit of bytes ends it at once, in gRPC's own words.
         """
