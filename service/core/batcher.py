@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic
+from typing import Generic
 
 from service.core.batch import Batch, BatcherLimits, In, Out, Slice, Workload
 from service.core.deadlines import Deadlines
 from service.core.errors import ErrorKind, ServiceError
-from service.core.fair_queue import FairQueue, Queued
+from service.core.fair_queue import FairQueue
+from service.core.job import Job, Running
 from service.core.priority import Priority
 from service.core.recorder import NullRecorder, Recorder
 from service.core.room import Room
@@ -25,31 +25,6 @@ from service.core.turns import Turns
 __all__ = ["RETRY_AFTER_S", "Batch", "Batcher", "BatcherLimits", "Slice", "Ticket", "Workload"]
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Job(Queued[In], Generic[In, Out]):
-    """An admitted item; `outputs` holds those of its slices that are finished, by their first cells."""
-
-    queue: FairQueue[_Job[In, Out]]
-    ticket: Ticket[Out]
-    number: int
-    n_bytes: int
-    n_running: int = 0
-    outputs: dict[int, Any] = dataclasses.field(default_factory=dict)
-
-    def in_order(self) -> list[Any]:
-        """The outputs in the order of the cells."""
-        outputs = self.outputs
-        return list(outputs.values()) if len(outputs) == 1 else [outputs[start] for start in sorted(outputs)]
-
-
-@dataclasses.dataclass(slots=True)
-class _Running(Generic[In, Out]):
-    """When a batch was taken, and the jobs of its slices, in order."""
-
-    started_s: float
-    jobs: list[_Job[In, Out]]
 
 
 class Batcher(Generic[In, Out]):
@@ -97,10 +72,10 @@ class Batcher(Generic[In, Out]):
         # Its lock is reentrant: the garbage collector may close a caller's coroutine, which cancels, anywhere in here.
         self._changed = threading.Condition() if condition is None else condition
         self._numbers = itertools.count()
-        self._turns: Turns[_Job[In, Out]] = Turns(limits)
+        self._turns: Turns[Job[In, Out]] = Turns(limits)
         self._room = Room(limits)
-        self._unanswered: dict[int, _Job[In, Out]] = {}
-        self._running: dict[Batch[In, Out], _Running[In, Out]] = {}
+        self._unanswered: dict[int, Job[In, Out]] = {}
+        self._running: dict[Batch[In, Out], Running[In, Out]] = {}
         self._deadlines = Deadlines()
         self._speed = Speed()
         self._refusal: ServiceError | None = None
@@ -157,7 +132,7 @@ class Batcher(Generic[In, Out]):
                 ticket.future.set_result([])
                 return ticket
             queue = self._turns.queue(key, priority)
-            job = _Job(item, now, n_cells, n_entries, queue, ticket, number, n_bytes)
+            job = Job(item, now, n_cells, n_entries, queue, ticket, number, n_bytes)
             self._unanswered[number] = job
             queue.add(job)
             if deadline_s is not None:
@@ -201,8 +176,7 @@ class Batcher(Generic[In, Out]):
             for job, piece, answer in zip(self._settle(batch), batch.slices, answers, strict=False):
                 job.outputs[piece.start] = answer
                 job.n_running -= 1
-                complete = job.n_running == 0 and job.next_cell == job.n_cells
-                if complete and self._leave(job):
+                if job.complete and self._leave(job):
                     done.append((job.ticket.future, job.in_order()))
         self._send(done)
 
@@ -226,8 +200,8 @@ class Batcher(Generic[In, Out]):
                 return [batch]
             first, second = batch.halves()
             del self._running[batch]
-            self._running[first] = _Running(running.started_s, running.jobs[: len(first.slices)])
-            self._running[second] = _Running(running.started_s, running.jobs[-len(second.slices) :])
+            self._running[first] = Running(running.started_s, running.jobs[: len(first.slices)])
+            self._running[second] = Running(running.started_s, running.jobs[-len(second.slices) :])
             if len(first.slices) + len(second.slices) > len(batch.slices):
                 running.jobs[len(first.slices) - 1].n_running += 1
             return [first, second]
@@ -275,7 +249,7 @@ class Batcher(Generic[In, Out]):
                 return batch, dropped
         return None, dropped
 
-    def _form(self, queue: FairQueue[_Job[In, Out]], now: float, dropped: list[Result]) -> Batch[In, Out] | None:
+    def _form(self, queue: FairQueue[Job[In, Out]], now: float, dropped: list[Result]) -> Batch[In, Out] | None:
         """Take a batch from a queue; None where it held nothing that could be sliced."""
         taken = queue.take()
         jobs, slices, n_bytes = [], [], 0
@@ -294,10 +268,10 @@ class Batcher(Generic[In, Out]):
         if not slices:
             return None
         batch: Batch[In, Out] = Batch(queue.key, tuple(slices), taken.n_cells, taken.n_entries)
-        self._running[batch] = _Running(now, jobs)
+        self._running[batch] = Running(now, jobs)
         return batch
 
-    def _settle(self, batch: Batch[In, Out]) -> list[_Job[In, Out]]:
+    def _settle(self, batch: Batch[In, Out]) -> list[Job[In, Out]]:
         """End a running batch and return its jobs; none where it has ended before."""
         running = self._running.pop(batch, None)
         if running is None:
@@ -323,7 +297,7 @@ class Batcher(Generic[In, Out]):
             if job is not None:
                 self._leave(job)
 
-    def _leave(self, job: _Job[In, Out]) -> bool:
+    def _leave(self, job: Job[In, Out]) -> bool:
         """Give up a job and its waiting cells, before it is answered; False where that has happened already."""
         if self._unanswered.pop(job.number, None) is None:
             return False
@@ -332,7 +306,7 @@ class Batcher(Generic[In, Out]):
             self._count(job.queue, -n_cells, -job.n_bytes)
         return True
 
-    def _count(self, queue: FairQueue[_Job[In, Out]], n_cells: int, n_bytes: int) -> None:
+    def _count(self, queue: FairQueue[Job[In, Out]], n_cells: int, n_bytes: int) -> None:
         room = self._room
         room.change(queue.priority, n_cells, n_bytes)
         if queue.n_cells == 0:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+
+OVERSLEPT_S = 1.0
+"""Longer than a thread of a busy machine has to wait for its turn."""
 
 
 class Watchdog:
@@ -12,7 +16,8 @@ class Watchdog:
 
     Its thread waits without a timer while nothing is computed. The first computation wakes it; from then on it looks
     when the one that runs would be over the limit, and goes back to sleep at the first look that finds none. So a busy
-    worker wakes it once per limit, and pays one look at a flag for a batch.
+    worker wakes it once per limit, and pays one look at a flag for a batch. After a sleep that was much longer than it
+    was to be, the process was stopped, and so was the computation: then it has the whole limit once more.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Watchdog:
             self._changed.notify()
 
     def _watch(self) -> None:
+        resumed_s = -math.inf
         with self._changed:
             while not self._closed:
                 # In this order, as `begin` has its own two steps the other way round: one of the two sees the other.
@@ -71,10 +77,13 @@ class Watchdog:
                     self._changed.wait()
                     continue
                 self._timed = True
-                left_s = since_s + self._limit_s - self._clock()
+                now = self._clock()
+                left_s = max(since_s, resumed_s) + self._limit_s - now
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
+                if self._clock() > now + left_s + OVERSLEPT_S:
+                    resumed_s = self._clock()
             if self._closed:
                 return
         self._on_stuck()

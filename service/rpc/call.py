@@ -86,12 +86,13 @@ async def _answered(
     priority: Priority = Priority.INTERACTIVE,
 ) -> AsyncIterator[Call]:
     """A recorded call; what is raised inside becomes its status, and either way its trailers tell of it."""
-    request_id = request_id_of(context.invocation_metadata() or ())
+    metadata = context.invocation_metadata() or ()
+    request_id = request_id_of(metadata)
     try:
         with engine.call(
             transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
         ) as call:
-            call.priority = priority_of(context.invocation_metadata() or (), priority)
+            call.priority = priority_of(metadata, priority)
             yield call
     except Exception as error:
         await abort(context, error, request_id, server_timing=call.server_timing)

@@ -76,6 +76,18 @@ def test_a_busy_worker_wakes_it_once_per_limit():
         assert watch.stuck.get(timeout=PATIENCE_S)
 
 
+def test_a_process_that_was_stopped_is_not_stuck():
+    """SIGSTOP, or a machine that was paused: the computation stood still as well."""
+    with Watch() as watch:
+        watch.begin()
+        assert watch.clock.watch.next_wait() == LIMIT_S
+        watch.clock.advance(10 * LIMIT_S)
+        assert watch.clock.watch.next_wait() == LIMIT_S
+        assert watch.stuck.empty()
+        watch.clock.advance(LIMIT_S)
+        assert watch.stuck.get(timeout=PATIENCE_S)
+
+
 @pytest.mark.parametrize("busy", [False, True])
 def test_it_ends_when_it_is_closed(busy):
     with Watch() as watch:
