@@ -30,7 +30,7 @@ class Worker(Generic[In, Out]):
     is short may be there a moment later, or on another replica.
 
     Whatever gets past that, `DeviceLost` above all, ends the worker, and so does a computation that does not end: every
-    caller is answered `UNAVAILABLE`, so that nobody waits for a dead thread, and `on_death` is told.
+    caller is answered `UNAVAILABLE`, so that nobody waits for a dead thread, after `on_death` was told.
     """
 
     def __init__(
@@ -148,7 +148,8 @@ class Worker(Generic[In, Out]):
             return  # what was stuck came back to fail
         log.critical("the worker ends: no further inference is possible", exc_info=error)
         try:
+            # Before the callers, so that whoever asks after an answer is told the truth.
+            self._on_death(error)
+        finally:
             text = "the encoder has stopped working; this server will not recover"
             self._batcher.abort(ServiceError(ErrorKind.UNAVAILABLE, text, retry_after_s=RETRY_AFTER_S))
-        finally:
-            self._on_death(error)

@@ -392,6 +392,7 @@ async def test_stuck_computation_is_noticed_and_everyone_is_answered(caplog):
         assert not any(ticket.future.done() for ticket in tickets)
         bench.clock.advance(1.0)
         assert {(await error_of(ticket)).kind for ticket in tickets} == {ErrorKind.UNAVAILABLE}
+        assert len(bench.deaths) == 1, "told before the callers are"
         with pytest.raises(ServiceError) as refused:
             bench.submit("later")
         assert refused.value.kind is ErrorKind.UNAVAILABLE
