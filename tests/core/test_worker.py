@@ -369,6 +369,25 @@ async def test_leaver_among_halves_costs_the_others_nothing():
         assert cells_of(await answer(stays)) == [("stays", 0), ("stays", 1)]
 
 
+async def test_batch_that_was_abandoned_meanwhile_is_not_tried_again():
+    """A drain whose time is up, while the first try is under way."""
+    gate, run = GatedRun(), SmallDevice(1)
+
+    def gated(batch):
+        gate(batch)
+        return run(batch)
+
+    with Bench(gated) as bench:
+        ticket = bench.submit("a", 4)
+        gate.gate.wait_entered()
+        bench.batcher.abort(ServiceError(ErrorKind.UNAVAILABLE, "the server is stopping"))
+        assert (await error_of(ticket)).kind is ErrorKind.UNAVAILABLE
+        gate.gate.open()
+        assert bench.worker.join(PATIENCE_S)
+    assert run.asked == [[("a", 0, 4)]]
+    assert bench.deaths == []
+
+
 async def test_device_lost_in_a_half_ends_everything():
     def run(batch):
         raise OutOfDeviceMemory("cuda:0") if batch.n_cells == 4 else DeviceLost("cuda:0")
