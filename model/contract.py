@@ -265,9 +265,17 @@ class Encoder(Protocol):
         Args:
             cells: checked and aligned by the caller.
             library: whether q(l) is asked for too; without it a batch costs about a third less.
+
+        Raises:
+            OutOfDeviceMemory: fewer cells may fit.
+            DeviceLost: it will not compute again.
         """
         ...
 
 
 class DeviceLost(RuntimeError):
     """The device will not compute again in this process (a sticky CUDA error): only a new process helps."""
+
+
+class OutOfDeviceMemory(RuntimeError):
+    """The device has no memory for these cells; fewer at a time may fit."""

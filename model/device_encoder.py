@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from model.artifact import Artifact, read_artifact
-from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams, Precision
+from model.contract import CellBatch, EncoderSpec, LatentParams, Precision
 from model.courier import Courier
+from model.device_faults import raise_if_of_device
 from model.errors import ModelFileError
 from model.staging import CUDA_ROW_MULTIPLE, stage
 
@@ -110,6 +111,7 @@ class DeviceEncoder:
             library: whether q(l) is asked for; NaN stands there where it is not.
 
         Raises:
+            OutOfDeviceMemory: fewer cells may fit.
             DeviceLost: the device failed for good.
         """
         try:
@@ -118,12 +120,8 @@ class DeviceEncoder:
             with torch.inference_mode():
                 z, ql = self._module(*self._staged(cells), library)
                 return self._on_host(z, ql, cells.n_cells)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            # After a kernel fault CUDA answers every later call with the same error.
-            if self.device.type == "cuda" and "CUDA error" in str(error):
-                raise DeviceLost(f"{self.device} failed") from error
+            raise_if_of_device(error, self.device)
             raise
 
     def _staged(self, cells: CellBatch) -> list[torch.Tensor]:

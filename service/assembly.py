@@ -12,8 +12,9 @@ from typing import cast
 import grpc
 from starlette.types import ASGIApp
 
-from model.contract import Encoder, LatentParams
+from model.contract import DeviceLost, Encoder, LatentParams
 from service.allowed_digests import read_digests
+from service.core.admission import ByteGate
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
@@ -24,7 +25,7 @@ from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
 from service.core.watcher import Watcher
-from service.core.worker import Worker
+from service.core.worker import ComputeStuck, Worker
 from service.metrics import PrometheusRecorder
 from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
@@ -102,7 +103,7 @@ def build_service(
     )
     catalog = Catalog(
         settings.models,
-        load_encoder or _device_encoder(settings),
+        _telling_of_lost_device(load_encoder or _device_encoder(settings), health),
         versions=chosen.versions,
         allow_empty=chosen.allow_empty,
     )
@@ -112,15 +113,20 @@ def build_service(
     worker = Worker(
         batcher,
         _compute,
-        on_death=lambda error: health.mark_failed(f"the encoder's worker died ({type(error).__name__})"),
+        on_death=lambda error: health.mark_failed(_end_of_worker(error)),
         recorder=recorder,
+        stuck_after_s=settings.device.stuck_after_s,
     )
+    limits = settings.limits
+    bodies = ByteGate(limits.max_inflight_bytes, limits.max_request_bytes, lambda: batcher.retry_after_s)
+    recorder.watch("totalvi_body_bytes", "Memory of the bodies of calls not yet answered.", lambda: bodies.held)
     engine = Engine(
         catalog,
         batcher,
         limits=_limits(settings),
         health=health,
         recorder=recorder,
+        bodies=bodies,
         repository_api=chosen.repository_api,
         soon=loop.call_soon,
     )
@@ -137,6 +143,23 @@ def build_service(
         worker=worker,
         watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
     )
+
+
+def _end_of_worker(error: BaseException) -> str:
+    return str(error) if isinstance(error, ComputeStuck) else f"the encoder's worker died ({type(error).__name__})"
+
+
+def _telling_of_lost_device(load: Callable[[Path], Encoder], health: Health) -> Callable[[Path], Encoder]:
+    """The same loader; a device that is lost while a model is warmed is lost for the models that serve, too."""
+
+    def load_or_tell(path: Path) -> Encoder:
+        try:
+            return load(path)
+        except DeviceLost:
+            health.mark_failed("the device was lost while a model was loaded")
+            raise
+
+    return load_or_tell
 
 
 def _compute(batch: Batch[PreparedRequest, LatentParams]) -> list[LatentParams]:

@@ -219,25 +219,29 @@ async def _wind_down(service: Service, doors: Doors, drain: DrainSettings, faile
     health.mark_draining()
     if serving:
         await _first(sleep(drain.drain_delay_s), failed.wait())
-    finishing = asyncio.create_task(_finish(service, doors, drain.drain_timeout_s, queue=serving and health.live))
+    finishing = asyncio.create_task(_finish(service, doors, drain.drain_timeout_s, failed, queue=serving))
     await _first(asyncio.wait({finishing}), sleep(drain.drain_timeout_s))
     in_time = finishing.done() and finishing.result()
     if not in_time:
-        log.error("not done after %s (%g s): leaving", flag("drain_timeout_s"), drain.drain_timeout_s)
+        if health.live:
+            log.error("not done after %s (%g s): leaving", flag("drain_timeout_s"), drain.drain_timeout_s)
         service.abandon()
         await asyncio.wait({finishing}, timeout=LAST_WORDS_S)
     await doors.close_operators()
     return 0 if in_time and health.live else 1
 
 
-async def _finish(service: Service, doors: Doors, timeout_s: float, *, queue: bool) -> bool:
-    """Stop accepting and answer what was taken in, then end the worker."""
+async def _finish(service: Service, doors: Doors, timeout_s: float, failed: asyncio.Event, *, queue: bool) -> bool:
+    """Stop accepting and answer what was taken in, then end the worker, unless it is dead."""
     await doors.close_callers(timeout_s + LAST_WORDS_S, lambda: service.n_calls)
-    if not queue:
+    if not (queue and service.health.live):
         return True
     # A thread of its own: those of the loop may still be at work for callers that have left.
     with_own_thread = concurrent.futures.ThreadPoolExecutor(1, "drain")
-    return await asyncio.get_running_loop().run_in_executor(with_own_thread, service.finish, timeout_s)
+    ending = asyncio.get_running_loop().run_in_executor(with_own_thread, service.finish, timeout_s)
+    # A worker that is found to be stuck by now will not end.
+    await _first(asyncio.wait({ending}), failed.wait())
+    return ending.done() and ending.result()
 
 
 def _when(health: Health, state: ServingState) -> asyncio.Event:

@@ -106,6 +106,10 @@ class PrometheusRecorder(Collector):
         """All metrics now, and their content type."""
         return prometheus_client.generate_latest(self.registry), prometheus_client.CONTENT_TYPE_LATEST
 
+    def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """Tell a number that another part keeps, read whenever somebody asks."""
+        Gauge(name, documentation, registry=self.registry).set_function(read)
+
     @property
     def n_in_flight(self) -> int:
         """Calls not yet answered, of all transports."""

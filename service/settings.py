@@ -115,6 +115,12 @@ class DeviceSettings:
         one_of("float32", "tf32", "bfloat16"),
         "arithmetic of the encoder: float32, tf32 (cuda) or bfloat16; the model's card tells the error",
     )
+    stuck_after_s: float = setting(
+        60.0,
+        number(0.1, 86_400),
+        "seconds after which a computation that has not ended is taken for stuck, and the process ends",
+        shown="60",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,10 +137,16 @@ class LimitSettings:
     """What is refused: as overload where the queue is full, as too large where one call asks too much."""
 
     max_queue_cells: int = setting(
-        65536, whole(1, 1 << 30), "most cells that wait; where none do, one call of any size is taken"
+        65536, whole(1, 1 << 30), "most cells of a priority that wait; where none do, one call of any size is taken"
     )
     max_queue_bytes: int = setting(
         1 << 30, size(1, 1 << 40), "most memory of the calls that wait, likewise", shown="1GiB"
+    )
+    max_inflight_bytes: int = setting(
+        512 * MIB,
+        size(1, 1 << 40),
+        "most memory of bodies and messages whose calls have not ended; where there are none, one of any size is taken",
+        shown="512MiB",
     )
     # gRPC holds message sizes in an int32.
     max_request_bytes: int = setting(64 * MIB, size(1, (1 << 31) - 1), "largest body or message", shown="64MiB")

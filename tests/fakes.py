@@ -26,27 +26,26 @@ class FakeClock:
     """A monotonic clock that stands still until it is told: call it for the time, `advance` it.
 
     `condition` is what a `Batcher` should wait on: it ignores the real time, notes every wait with its timeout in
-    `waits`, and wakes when the clock advances.
+    `waits`, and wakes when the clock advances. `watch` is the same for the one who watches a `Worker`.
     """
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self.condition = FakeCondition()
+        self.watch = FakeCondition()
 
     def __call__(self) -> float:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        with self.condition:
+        with self.condition, self.watch:
             self.now += seconds
             self.condition.notify_all()
+            self.watch.notify_all()
 
     def next_wait(self) -> float | None:
         """The timeout of the next wait that begins on `condition`, or began unseen; None: it has none."""
-        try:
-            return self.condition.waits.get(timeout=PATIENCE_S)
-        except queue.Empty:
-            raise AssertionError("nobody waits on the clock") from None
+        return self.condition.next_wait()
 
 
 class FakeCondition(threading.Condition):
@@ -54,6 +53,12 @@ class FakeCondition(threading.Condition):
         super().__init__()
         self.waits: queue.Queue[float | None] = queue.Queue()
         self.n_notified = 0
+
+    def next_wait(self) -> float | None:
+        try:
+            return self.waits.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            raise AssertionError("nobody waits on the clock") from None
 
     def wait(self, timeout: float | None = None) -> bool:
         self.waits.put(timeout)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.contract import LatentParams
+from service.core.admission import ByteGate
 from service.core.batch import BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog
@@ -16,6 +17,7 @@ from service.core.engine import Engine
 from service.core.health import Health
 from service.core.messages import EncodeReply, EncodeRequest, Limits
 from service.core.preparation import PreparedRequest
+from service.core.priority import Priority
 from service.core.worker import Worker
 from tests.fakes import FakeEncoder, RecordingRecorder
 
@@ -30,6 +32,7 @@ class Core:
         *,
         request_limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        bodies: ByteGate | None = None,
         **limits: Any,
     ) -> None:
         (root / "m" / "1").mkdir(parents=True)
@@ -62,13 +65,21 @@ class Core:
             health=self.health,
             recorder=self.recorder,
             sleep=sleep,
+            bodies=bodies,
         )
         self.catalog.load_all()
         self.worker.start()
         self.health.mark_ready()
 
-    async def encode(self, request: EncodeRequest, timeout_s: float | None = None, **names: Any) -> EncodeReply:
+    async def encode(
+        self,
+        request: EncodeRequest,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.INTERACTIVE,
+        **names: Any,
+    ) -> EncodeReply:
         with self.engine.call(transport="rest", operation="encode", request_id="id", timeout_s=timeout_s) as call:
+            call.priority = priority
             return await self.engine.encode(request, call, **names)
 
     async def close(self) -> None:
@@ -78,4 +89,4 @@ class Core:
         self.batcher.close()
         assert await asyncio.to_thread(self.worker.join, 20)
         assert self.batcher.n_waiting_cells == self.batcher.n_running_cells == 0
-        assert self.recorder.n_in_flight == 0
+        assert self.recorder.n_in_flight == self.engine.bodies.held == 0

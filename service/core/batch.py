@@ -53,6 +53,26 @@ class Batch(Generic[In, Out]):
     n_cells: int
     n_entries: int
 
+    def halves(self) -> tuple[Batch[In, Out], Batch[In, Out]]:
+        """The first half of at least two cells and the rest; the slice in which the middle lies is cut in two."""
+        first: list[Slice[In]] = []
+        second: list[Slice[In]] = []
+        room = self.n_cells // 2
+        for piece in self.slices:
+            middle = min(piece.start + room, piece.stop)
+            if piece.start < middle:
+                first.append(Slice(piece.item, piece.start, middle))
+            if middle < piece.stop:
+                second.append(Slice(piece.item, middle, piece.stop))
+            room -= middle - piece.start
+        return self._of(first), self._of(second)
+
+    def _of(self, slices: list[Slice[In]]) -> Batch[In, Out]:
+        n_cells = sum(piece.n_cells for piece in slices)
+        return Batch(
+            self.key, tuple(slices), n_cells, sum(piece.item.entries(piece.start, piece.stop) for piece in slices)
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BatcherLimits:
@@ -62,8 +82,8 @@ class BatcherLimits:
         max_batch_cells: cells of one batch, at least 1.
         max_batch_entries: non-zeros of one batch, at least 1; only a single cell may exceed it, alone.
         max_delay_s: seconds an idle worker waits for company after the first arrival; 0: it starts at once.
-        max_queue_cells: waiting cells above which callers are refused, at least 1.
-        max_queue_bytes: bytes of the waiting items above which callers are refused, at least 1.
+        max_queue_cells: waiting cells of a priority above which callers are refused, at least 1.
+        max_queue_bytes: bytes of its waiting items above which callers are refused, at least 1.
 
     Raises:
         ValueError: a limit is out of its range; the message names it.

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from model.contract import ARTIFACT_FILE, Encoder
+from model.contract import ARTIFACT_FILE, Encoder, OutOfDeviceMemory
 from model.errors import ModelFileError
 from service.core.alignment import ColumnIndex, shown
 from service.core.errors import ErrorKind, ServiceError
@@ -87,7 +87,8 @@ class Catalog:
         """Load all versions of a model that are to be served, afresh, and serve them in place of those before.
 
         Raises:
-            ServiceError: NOT_FOUND where none is there; INVALID, or INTERNAL after a bug, where one cannot be loaded.
+            ServiceError: NOT_FOUND where none is there; INVALID, UNAVAILABLE where the device has too little memory,
+                or INTERNAL after a bug, where one cannot be loaded.
                 Then nothing has changed, and the index tells why.
         """
         with self._changing, _directory_readable():
@@ -104,8 +105,7 @@ class Catalog:
                     told = f"version {version} cannot be loaded: {failed.reason}"
                     others = (ModelState(name, other, "unloaded", f"left as it was, for {told}") for other in versions)
                     self._tell(name, *others, failed)
-                    kind = ErrorKind.INVALID if isinstance(error, ModelFileError) else ErrorKind.INTERNAL
-                    raise ServiceError(kind, f"model {name} {told}") from error
+                    raise _refusal(error, f"model {name} {told}") from error
             self._withdrawn.pop(name, None)
             self._serve(name, loaded)
 
@@ -229,9 +229,16 @@ def _directory_readable() -> Iterator[None]:
         raise ServiceError(ErrorKind.UNAVAILABLE, "the models directory cannot be read", retry_after_s=1.0) from error
 
 
+def _refusal(error: Exception, told: str) -> ServiceError:
+    """What a caller is told whose load failed; memory that is short now may be there later."""
+    if isinstance(error, OutOfDeviceMemory):
+        return ServiceError(ErrorKind.UNAVAILABLE, told, retry_after_s=1.0)
+    return ServiceError(ErrorKind.INVALID if isinstance(error, ModelFileError) else ErrorKind.INTERNAL, told)
+
+
 def _failed(name: str, version: str, error: Exception) -> ModelState:
     """Log why a load failed; the index tells anybody: of a bug its class, and no path."""
-    expected = isinstance(error, ModelFileError)
+    expected = isinstance(error, ModelFileError | OutOfDeviceMemory)
     log.warning("model %s version %s cannot be loaded: %s", name, version, error, exc_info=None if expected else error)
     reason = str(error) if expected else f"{type(error).__name__}; the server's log tells more"
     return ModelState(name, version, "failed", reason)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from model.contract import LatentParams
+from service.core.admission import ByteGate
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
 from service.core.errors import ErrorKind, ServiceError
@@ -33,11 +36,13 @@ class AdmittedSlice:
         prepared: its cells.
         model: that computes them.
         ticket: its place.
+        n_bytes: of its message.
     """
 
     prepared: PreparedRequest
     model: LoadedModel
     ticket: Ticket[LatentParams]
+    n_bytes: int
 
 
 T = TypeVar("T")
@@ -54,6 +59,7 @@ class Engine:
         limits: on one request.
         health: of the process.
         recorder: told of every call.
+        bodies: counts what all calls hold; None: they may hold anything.
         repository_api: whether callers may load and unload models.
         soon: runs a callback at the end of the event loop's turn, so that small requests can be prepared together.
             None: each is prepared by itself.
@@ -69,6 +75,7 @@ class Engine:
         limits: Limits,
         health: Health,
         recorder: Recorder,
+        bodies: ByteGate | None = None,
         repository_api: bool = False,
         soon: Callable[[Callable[[], None]], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -76,6 +83,7 @@ class Engine:
     ) -> None:
         self.limits = limits
         self.health = health
+        self.bodies = bodies or ByteGate(sys.maxsize, 0, lambda: batcher.retry_after_s)
         self.repository = Repository(catalog, health)
         self._repository_api = repository_api
         self._gathering = None
@@ -99,7 +107,8 @@ class Engine:
         """
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
-        return Recorded(self._recorder, Call(transport, operation, request_id, now, deadline), self._clock)
+        call = Call(transport, operation, request_id, now, deadline, bodies=self.bodies)
+        return Recorded(self._recorder, call, self._clock)
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -116,8 +125,7 @@ class Engine:
             ServiceError: of any kind.
         """
         loaded, prepared = await self._prepare(request, call, model, version)
-        ticket = self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
-        return await self._answer(prepared, loaded, ticket, call)
+        return await self._answer(prepared, loaded, self._submit(prepared, loaded, call), call)
 
     async def open_stream(
         self, first: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -137,6 +145,16 @@ class Engine:
         with call.phase("decode"):
             heavy = first.nbytes + call.n_bytes > HEAVY_BYTES
             return await off_loop_if(heavy, EncodeStream, first, loaded, self.limits)
+
+    async def hold_message(self, n_bytes: int, call: Call) -> None:
+        """Count a later message of a stream among those that are held, until `encode_slice` has answered it.
+
+        The first message may be refused by `Call.hold`; a later one waits for room, as a slice waits for the queue.
+
+        Raises:
+            ServiceError: DEADLINE.
+        """
+        await self._in_time(self._once_there_is_room(functools.partial(call.hold, n_bytes)), call)
 
     async def admit_slice(self, piece: StreamSlice, call: Call) -> AdmittedSlice:
         """Check a slice of a stream and queue it as one request. What is admitted must go to `encode_slice` at once.
@@ -158,8 +176,8 @@ class Engine:
             held = request.nbytes + piece.n_bytes
             prepared = await off_loop_if(held > HEAVY_BYTES, piece.prepare, self.limits, held_bytes=held)
         with call.phase("queue"):
-            ticket = await self._in_time(self._submit_in_time(prepared, loaded, call), call)
-            return AdmittedSlice(prepared, loaded, ticket)
+            admitting = self._once_there_is_room(functools.partial(self._submit, prepared, loaded, call))
+            return AdmittedSlice(prepared, loaded, await self._in_time(admitting, call), piece.n_bytes)
 
     async def encode_slice(self, admitted: AdmittedSlice, call: Call) -> EncodeReply:
         """Wait for the answer to a slice. Cancelling the task withdraws its cells from the queue.
@@ -167,7 +185,10 @@ class Engine:
         Raises:
             ServiceError: of any kind but OVERLOADED.
         """
-        return await self._answer(admitted.prepared, admitted.model, admitted.ticket, call)
+        try:
+            return await self._answer(admitted.prepared, admitted.model, admitted.ticket, call)
+        finally:
+            call.release(admitted.n_bytes)
 
     async def validate(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -243,7 +264,7 @@ class Engine:
         with call.phase("decode"):
             held = request.nbytes + call.n_bytes
             if self._gathering is not None and held <= MOST_BYTES:
-                return loaded, await self._gathering.prepare(Asked(request, loaded, held))
+                return loaded, await self._in_time(self._gathering.prepare(Asked(request, loaded, held)), call)
             return loaded, await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
 
     def _resolve(self, call: Call, model: str | None, version: str | None) -> LoadedModel:
@@ -253,11 +274,15 @@ class Engine:
         call.model, call.model_version = loaded.name, loaded.version
         return loaded
 
-    async def _submit_in_time(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
-        """Queue a request, again and again while the queue is full."""
+    def _submit(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
+        """Queue a request, or refuse it."""
+        return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
+
+    async def _once_there_is_room(self, attempt: Callable[[], T]) -> T:
+        """Do what may find no room, again and again until it finds some."""
         while True:
             try:
-                return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s)
+                return attempt()
             except ServiceError as error:
                 if error.kind is not ErrorKind.OVERLOADED or error.retry_after_s is None:
                     raise

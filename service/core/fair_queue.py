@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 from service.core.batch import In
+from service.core.priority import Priority
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -55,7 +56,7 @@ class Taken(Generic[Job]):
 
 
 class FairQueue(Generic[Job]):
-    """The waiting items of one key, in order of place.
+    """The waiting items of one key and one priority, in order of place.
 
     The fairness rule: the queue is walked from its head, and a request of at most half a batch (in cells and in
     non-zeros) is taken whole; the first that does not fit the room left makes all such requests behind it wait too.
@@ -66,8 +67,11 @@ class FairQueue(Generic[Job]):
     ones can starve a large one. A single cell with more non-zeros than a whole batch is taken alone.
     """
 
-    def __init__(self, key: Hashable, max_cells: int, max_entries: int, places: Iterator[int]) -> None:
+    def __init__(
+        self, key: Hashable, priority: Priority, max_cells: int, max_entries: int, places: Iterator[int]
+    ) -> None:
         self.key = key
+        self.priority = priority
         self.n_cells = 0
         self.n_entries = 0
         self._max_cells = max_cells

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from service.core.alignment import shown_key
 from service.core.errors import invalid, malformed
+from service.core.priority import Priority
 
 Parameter: TypeAlias = bool | int | float | str
 """What a parameter may be on the wire."""
@@ -23,8 +24,6 @@ class Options:
                 known = ", ".join(self._KNOWN)
                 invalid(f"there is no parameter {shown_key(name)}; there are {known}", field="parameters")
         self._given = given
-        # Accepted, since clients send it; every request is served in turn.
-        self._at_least_zero("priority")
 
     def integer(self, name: str, default: Any) -> Any:
         """A whole number, or the default where it is not given."""
@@ -43,6 +42,11 @@ class Options:
         """Microseconds on the wire; 0 stands for none, as in Triton."""
         microseconds = self._at_least_zero("timeout")
         return microseconds / 1e6 if microseconds else None
+
+    def priority(self) -> Priority | None:
+        """As in Triton 1 is the highest level, and 0 leaves it to the default; all lower levels are bulk."""
+        level = self._at_least_zero("priority")
+        return None if level == 0 else Priority.INTERACTIVE if level == 1 else Priority.BULK
 
     def _at_least_zero(self, name: str) -> int:
         value: int = self.integer(name, 0)

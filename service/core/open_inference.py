@@ -25,6 +25,7 @@ from service.core.messages import (
     Output,
 )
 from service.core.named_tensors import COVARIATE, NamedTensor
+from service.core.priority import Priority
 from service.core.recorder import Call
 
 OUTPUTS: Final[Mapping[str, frozenset[Output]]] = {
@@ -56,12 +57,14 @@ class InferRequest:
         cells: what is asked, its labels still as text.
         outputs: names of what to answer, in order; empty: the default set.
         timeout_s: seconds from its arrival after which nobody waits; None: it says nothing.
+        priority: whose turn its cells take; None: it says nothing.
         id: to echo; None: it has none.
     """
 
     cells: EncodeRequest
     outputs: tuple[str, ...]
     timeout_s: float | None
+    priority: Priority | None
     id: str | None
 
 
@@ -142,7 +145,7 @@ def infer_request(
         min_gene_coverage=options.real("min_gene_coverage", 0.5),
         allow_non_integer=options.boolean("allow_non_integer", False),
     )
-    return InferRequest(cells, tuple(outputs), options.timeout_s(), request_id)
+    return InferRequest(cells, tuple(outputs), options.timeout_s(), options.priority(), request_id)
 
 
 async def infer(engine: Engine, asked: InferRequest, call: Call, *, model: str, version: str | None) -> InferReply:
@@ -151,7 +154,7 @@ async def infer(engine: Engine, asked: InferRequest, call: Call, *, model: str, 
     Args:
         engine: computes it.
         asked: of `infer_request`.
-        call: the open call; a `timeout` that ends before its deadline becomes its deadline.
+        call: the open call; a `timeout` that ends before its deadline becomes its deadline, a `priority` its own.
         model: name.
         version: None: the default one.
 
@@ -161,6 +164,8 @@ async def infer(engine: Engine, asked: InferRequest, call: Call, *, model: str, 
     if asked.timeout_s is not None:
         deadline_s = call.started_s + asked.timeout_s
         call.deadline_s = deadline_s if call.deadline_s is None else min(call.deadline_s, deadline_s)
+    if asked.priority is not None:
+        call.priority = asked.priority
     try:
         cells = _with_own_labels(engine, asked.cells, model, version)
         reply = await engine.encode(cells, call, model=model, version=version)

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
+from service.core.priority import Priority
 
 Phase: TypeAlias = Literal["decode", "queue", "compute", "encode"]
 PHASES: tuple[Phase, ...] = ("decode", "queue", "compute", "encode")
@@ -26,11 +28,14 @@ class Call:
         request_id: taken from the caller or made.
         started_s: monotonic seconds at arrival.
         deadline_s: monotonic seconds after which the caller no longer waits; None: it waits for ever.
+        priority: whose turn its cells take in the queue.
         model: name once resolved.
         model_version: version once resolved.
         n_cells: cells once decoded.
         n_bytes: of the message, decompressed; the caller's side of what the call holds in memory.
         phase_s: seconds spent by phase.
+        bodies: where the bytes that it holds are counted; None: nowhere.
+        held_bytes: of its bodies in memory.
         outcome: `ok` or the value of an `ErrorKind`.
     """
 
@@ -39,12 +44,41 @@ class Call:
     request_id: str
     started_s: float
     deadline_s: float | None = None
+    priority: Priority = Priority.INTERACTIVE
     model: str = ""
     model_version: str = ""
     n_cells: int = 0
     n_bytes: int = 0
     phase_s: dict[Phase, float] = dataclasses.field(default_factory=dict)
+    bodies: ByteGate | None = None
+    held_bytes: int = 0
     outcome: str = "ok"
+
+    def expect(self, n_bytes: int) -> None:
+        """Refuse a body of that size at once where there is no room for it now; nothing is held yet.
+
+        Raises:
+            ServiceError: OVERLOADED.
+        """
+        if self.bodies is not None:
+            self.bodies.check(n_bytes, own=self.held_bytes)
+
+    def hold(self, n_bytes: int) -> None:
+        """Count bytes that have come into memory, until they are released or the call ends.
+
+        Raises:
+            ServiceError: OVERLOADED, where there is no room; then they are not counted.
+        """
+        if self.bodies is not None:
+            self.bodies.check(n_bytes, own=self.held_bytes)
+            self.bodies.held += n_bytes
+            self.held_bytes += n_bytes
+
+    def release(self, n_bytes: int) -> None:
+        """Give up bytes that it held."""
+        if self.bodies is not None:
+            self.bodies.held -= n_bytes
+            self.held_bytes -= n_bytes
 
     def phase(self, name: Phase) -> Timed:
         """Time one phase, as a context; a phase entered twice adds up."""
@@ -149,4 +183,5 @@ class Recorded:
             if kind is ErrorKind.INTERNAL:
                 # The caller is told that the log has it under this id; of a failed batch the cause is in the chain.
                 log.error("call failed", exc_info=error, extra={"request_id": call.request_id})
+        call.release(call.held_bytes)
         self._recorder.call_finished(call, self._clock() - call.started_s)

@@ -59,13 +59,14 @@ async def with_body(
     """
     encoding = headers.content_encoding(request.headers)
     timeout_s = headers.timeout_s(request.headers)
+    call.priority = headers.priority(request.headers)
     if timeout_s is not None:
         call.deadline_s = call.started_s + timeout_s
     limit = engine.limits.max_request_bytes
     try:
         # Hardly any caller sets a deadline, and a timer costs as much as reading a small body.
         async with contextlib.nullcontext() if timeout_s is None else asyncio.timeout(timeout_s):
-            body = await read_body(request, limit)
+            body = await read_body(request, limit, call)
     except TimeoutError:
         raise ServiceError(ErrorKind.DEADLINE, "the deadline passed before the body had arrived") from None
 
@@ -74,6 +75,7 @@ async def with_body(
         if encoding != "identity":
             with call.phase("decode"):
                 content = await asyncio.to_thread(decompress, body, encoding, limit)
+            call.hold(len(content))
         call.n_bytes = len(content)
         return await walk(content)
 

@@ -7,9 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.core.health import Health, ServingState
 
+_ENDING = (ServingState.DRAINING, ServingState.FAILED)
+
 
 class CloseWhileDraining:
-    """Pure ASGI middleware: each answer of a draining process closes its connection.
+    """Pure ASGI middleware: each answer of a process that drains, or has failed, closes its connection.
 
     A kept one would be cut under its next call. It stands around the whole application, the answers to bugs included.
     """
@@ -22,7 +24,7 @@ class CloseWhileDraining:
         """Pass the request on."""
 
         async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._health.state is ServingState.DRAINING:
+            if message["type"] == "http.response.start" and self._health.state in _ENDING:
                 MutableHeaders(scope=message)["Connection"] = "close"
             await send(message)
 

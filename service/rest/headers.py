@@ -8,6 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers
 
 from service.core.errors import ErrorKind, ServiceError, malformed
+from service.core.priority import Priority, read_priority
 
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
@@ -55,6 +56,11 @@ OF_CELLS: list[dict[str, Any]] = [
     parameter("Content-Encoding", "How the body is compressed.", {"enum": ["identity", "gzip", "zstd"]}),
     parameter("X-Request-Id", "Echoed and logged; made where absent.", {"type": "string", "maxLength": 128}),
     parameter("X-Request-Timeout-Ms", "The deadline, in milliseconds from arrival.", {"type": "number"}),
+    parameter(
+        "X-Request-Priority",
+        "Whose turn the cells take: `interactive` before `bulk`, which still has one batch in four while it waits.",
+        {"enum": ["interactive", "bulk"], "default": "interactive"},
+    ),
 ]
 """The request headers of every route with cells, as OpenAPI describes them."""
 
@@ -76,6 +82,15 @@ def timeout_s(headers: Headers) -> float | None:
     if not _MILLISECONDS.fullmatch(given):
         malformed("X-Request-Timeout-Ms must be a decimal number of milliseconds, at most 15 digits before the point")
     return float(given) / 1000
+
+
+def priority(headers: Headers) -> Priority:
+    """Whose turn the caller's cells take, from `X-Request-Priority`.
+
+    Raises:
+        ServiceError: `malformed` where it is neither `interactive` nor `bulk`.
+    """
+    return read_priority(headers.get("x-request-priority"), "X-Request-Priority")
 
 
 def inference_header_length(headers: Headers) -> int | None:

@@ -11,6 +11,7 @@ import zstandard
 from starlette.requests import Request
 
 from service.core.errors import ErrorKind, ServiceError, malformed, too_large
+from service.core.recorder import Call
 
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -30,36 +31,43 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-async def read_body(request: Request, limit: int) -> bytes | bytearray:
-    """The request's body as it was sent, at most `limit` bytes.
+async def read_body(request: Request, limit: int, call: Call | None = None) -> bytes | bytearray:
+    """The request's body as it was sent, at most `limit` bytes, held by `call` where there is one.
+
+    What is held is what has come and not what was announced, or callers that send nothing would keep others out.
 
     Raises:
         ServiceError: `malformed` for a bad `Content-Length`, `too_large` as soon as the limit is known to be passed,
-            `cancelled` where the caller leaves while sending.
+            `overloaded` as soon as there is no room for it beside others', `cancelled` where the caller leaves while
+            sending.
     """
     declared = request.headers.get("content-length")
     if declared is not None:
         if not _CONTENT_LENGTH.fullmatch(declared):
             malformed("Content-Length must be a whole number of bytes")
         _check_size(int(declared), limit)
-    chunk, more = await _next_chunk(request)
-    _check_size(len(chunk), limit)
+        if call is not None:
+            call.expect(int(declared))
+    chunk, more = await _next_chunk(request, limit, 0, call)
     if not more:
         return chunk
     body = bytearray(chunk)
     while more:
-        chunk, more = await _next_chunk(request)
+        chunk, more = await _next_chunk(request, limit, len(body), call)
         body += chunk
-        _check_size(len(body), limit)
     return body
 
 
-async def _next_chunk(request: Request) -> tuple[bytes, bool]:
-    """What has come, and whether more will."""
+async def _next_chunk(request: Request, limit: int, n_before: int, call: Call | None) -> tuple[bytes, bool]:
+    """What has come behind the first `n_before` bytes, and whether more will."""
     message = await request.receive()
     if message["type"] == "http.disconnect":
         raise ServiceError(ErrorKind.CANCELLED, "the caller left while sending")
-    return message.get("body", b""), message.get("more_body", False)
+    chunk = message.get("body", b"")
+    _check_size(n_before + len(chunk), limit)
+    if call is not None:
+        call.hold(len(chunk))
+    return chunk, message.get("more_body", False)
 
 
 def decompress(body: bytes | bytearray, encoding: str, limit: int) -> bytes | bytearray:

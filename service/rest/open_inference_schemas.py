@@ -103,7 +103,7 @@ class InferParameters(BaseModel):
     min_gene_coverage: Annotated[float, Field(ge=0, le=1)] = 0.5
     allow_non_integer: bool = False
     timeout: Annotated[int, Field(ge=0, description="Microseconds from arrival; 0: none.")] = 0
-    priority: Annotated[int, Field(ge=0, description="Taken, and of no effect.")] = 0
+    priority: Annotated[int, Field(ge=0, description="1: interactive; 2 and above: bulk; 0: as the header says.")] = 0
     binary_data_output: Annotated[bool, Field(description="`binary_data` of the outputs that do not say.")] = False
 
 

@@ -9,6 +9,7 @@ import grpc
 
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
+from service.core.priority import Priority, read_priority
 from service.core.recorder import Call
 from service.core.request_id import request_id_from
 from service.rpc.errors import abort, trailers
@@ -35,6 +36,7 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         async def work(call: Call) -> bytes:
             call.n_bytes = len(body)
+            call.hold(len(body))
             return await walk(body, call)
 
         return await _answered(engine, operation, context, work)
@@ -43,7 +45,7 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
 
 
 def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """The method that answers a stream with a stream by `walk`: one call, recorded as `operation`.
+    """The method that answers a stream with a stream by `walk`: one call, recorded as `operation`, bulk unless it says.
 
     grpc tells a caller's leaving first as the end of its messages: one that leaves while nothing of its own is under
     way may be recorded as one that ended its stream.
@@ -57,7 +59,7 @@ def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcM
                 # The caller's leaving is in grpc's core already, and on its way to cancel this task.
                 raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answers were written") from None
 
-        await _answered(engine, operation, context, lambda call: walk(bodies, write, call))
+        await _answered(engine, operation, context, lambda call: walk(bodies, write, call), Priority.BULK)
 
     return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -68,18 +70,31 @@ def request_id_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return request_id_from(given if isinstance(given, str) else "")
 
 
+def priority_of(metadata: Iterable[tuple[str, str | bytes]], default: Priority) -> Priority:
+    """The caller's first `x-request-priority`.
+
+    Raises:
+        ServiceError: MALFORMED where it is neither `interactive` nor `bulk`.
+    """
+    given = next((value for key, value in metadata if key == "x-request-priority"), None)
+    return read_priority(given, "x-request-priority", default)
+
+
 async def _answered(
     engine: Engine,
     operation: str,
     context: grpc.aio.ServicerContext[Any, Any],
     work: Callable[[Call], Awaitable[T]],
+    priority: Priority = Priority.INTERACTIVE,
 ) -> T:
     """What `work` returns; what it raises becomes the call's status. Recorded, and trailers tell of it either way."""
-    request_id = request_id_of(context.invocation_metadata() or ())
+    metadata = context.invocation_metadata() or ()
+    request_id = request_id_of(metadata)
     try:
         with engine.call(
             transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
         ) as call:
+            call.priority = priority_of(metadata, priority)
             answer = await work(call)
     except Exception as error:
         await abort(context, error, request_id, server_timing=call.server_timing)

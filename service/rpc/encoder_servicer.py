@@ -94,11 +94,13 @@ class EncoderServicer:
             call.n_bytes += len(body)
             with _told_of_message(number := next(numbers)):
                 if stream is None:
+                    call.hold(len(body))
                     cells, model, version = await self._decode(body, call, _decode_first)
                     stream = await self._engine.open_stream(cells, call, model=model, version=version)
                     if cells.gene_counts is NO_CELLS:
                         continue
                 else:
+                    await self._engine.hold_message(len(body), call)
                     cells = await self._decode(body, call, _decode_later)
                 admitted = await self._engine.admit_slice(stream.next(cells, n_bytes=len(body)), call)
             yield number, admitted

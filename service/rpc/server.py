@@ -13,9 +13,15 @@ from service.rpc import encoder_servicer, open_inference_servicer
 from service.rpc.encoder_servicer import EncoderServicer
 from service.rpc.health_servicer import HealthServicer
 from service.rpc.open_inference_servicer import OpenInferenceServicer
+from service.rpc.unread import Methods
 
 # What a message may have around its tensors' bytes: tags, lengths, shapes.
 _FRAMING_BYTES = 64 * 1024
+
+_WITH_CELLS = {
+    encoder_servicer.SERVICE_NAME: {"Encode": "encode", "EncodeStream": "encode_stream", "Validate": "validate"},
+    open_inference_servicer.SERVICE_NAME: {"ModelInfer": "infer"},
+}
 
 
 def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
@@ -51,7 +57,7 @@ def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
         open_inference_servicer.SERVICE_NAME: OpenInferenceServicer(engine).method_handlers(),
     }
     server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(name, handlers) for name, handlers in services.items()]
+        [Methods(engine, name, handlers, _WITH_CELLS[name]) for name, handlers in services.items()]
     )
     health_servicer = HealthServicer(engine.health, services=("", *services))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from service.core.batch import Batch
 from service.core.errors import ErrorKind, ServiceError
+from service.core.priority import Priority
 from tests.fakes import FakeClock, FakeWorkload, RecordingRecorder, make_batcher, parts
 
 MAX_CELLS, MAX_ENTRIES, QUEUE_CELLS = 8, 40, 60
@@ -18,15 +19,22 @@ steps = st.lists(
             st.lists(st.integers(0, 50), max_size=30),  # entries of each cell
             st.sampled_from("ab"),
             st.sampled_from([None, None, 0.0, 1.0, 3.0]),  # seconds to the deadline
+            st.sampled_from(Priority),
         ),
         st.tuples(st.just("cancel"), st.integers(0, 100)),
         st.tuples(st.just("take")),
         st.tuples(st.just("finish"), st.integers(0, 100)),
         st.tuples(st.just("fail"), st.integers(0, 100)),
+        st.tuples(st.just("halve"), st.integers(0, 100)),
         st.tuples(st.just("advance"), st.sampled_from([0.5, 1.0, 2.0])),
     ),
     max_size=60,
 )
+
+
+def cells(batch):
+    """Each cell of a batch, as the name of its item and its number."""
+    return [(tag, cell) for tag, start, stop in parts(batch) for cell in range(start, stop)]
 
 
 class History:
@@ -44,32 +52,41 @@ class History:
             max_queue_cells=QUEUE_CELLS,
         )
         self.tickets, self.items, self.deadlines = {}, {}, {}
+        self.priorities = {}
         self.taken = {}  # tag → cells taken so far
         self.failed = set()
         self.running = []
 
-    def submit(self, entries, key, timeout_s):
+    def submit(self, entries, key, timeout_s, priority):
         tag = len(self.items)
         item = FakeWorkload(len(entries), tag, entries)
         deadline_s = None if timeout_s is None else self.clock() + timeout_s
-        waiting = self.n_waiting
+        own = self.n_waiting_of(priority)
         try:
-            self.tickets[tag] = self.batcher.submit(item, key=key, deadline_s=deadline_s)
+            self.tickets[tag] = self.batcher.submit(item, key=key, deadline_s=deadline_s, priority=priority)
         except ServiceError as error:
             if error.kind is ErrorKind.DEADLINE:
                 assert timeout_s == 0.0
             else:
                 assert error.kind is ErrorKind.OVERLOADED
-                assert waiting > 0
-                assert waiting + item.n_cells > QUEUE_CELLS
+                assert own > 0
+                assert own + item.n_cells > QUEUE_CELLS
             return
         assert timeout_s != 0.0
         self.items[tag], self.deadlines[tag], self.taken[tag] = item, deadline_s, 0
+        self.priorities[tag] = priority
+        if own:
+            assert own + item.n_cells <= QUEUE_CELLS
 
     @property
     def n_waiting(self):
+        return sum(map(self.n_waiting_of, Priority))
+
+    def n_waiting_of(self, priority):
         return sum(
-            self.items[tag].n_cells - self.taken[tag] for tag in self.items if not self.tickets[tag].future.done()
+            self.items[tag].n_cells - self.taken[tag]
+            for tag in self.items
+            if self.priorities[tag] is priority and not self.tickets[tag].future.done()
         )
 
     def cancel(self, index):
@@ -89,6 +106,7 @@ class History:
         assert batch.n_entries == sum(piece.item.entries(piece.start, piece.stop) for piece in batch.slices)
         assert batch.n_entries <= MAX_ENTRIES or batch.n_cells == 1
         assert len({tag for tag, _, _ in parts(batch)}) == len(batch.slices)
+        assert len({self.priorities[tag] for tag, _, _ in parts(batch)}) == 1
         for tag, start, stop in parts(batch):
             assert start == self.taken[tag] < stop
             assert not self.tickets[tag].future.done()
@@ -106,6 +124,16 @@ class History:
             batch = self.running.pop(index % len(self.running))
             self.failed |= {tag for tag, _, _ in parts(batch)}
             self.batcher.fail(batch, ServiceError(ErrorKind.INTERNAL, "broken"))
+
+    def halve(self, index):
+        if self.running:
+            batch = self.running.pop(index % len(self.running))
+            halves = self.batcher.halve(batch)
+            assert [cell for half in halves for cell in cells(half)] == cells(batch)
+            assert [half.n_cells for half in halves] == (
+                [1] if batch.n_cells == 1 else [batch.n_cells // 2, -(-batch.n_cells // 2)]
+            )
+            self.running += halves
 
     def advance(self, seconds):
         self.clock.advance(seconds)

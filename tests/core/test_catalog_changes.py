@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from model.contract import OutOfDeviceMemory
 from model.errors import ModelFileError
 from service.core.catalog import Catalog, CatalogError
 from service.core.errors import ErrorKind, ServiceError
@@ -42,6 +43,8 @@ class Models:
         content = path.read_text()
         if content == "bad":
             raise ModelFileError("encoder.pt is damaged")
+        if content == "huge":
+            raise OutOfDeviceMemory("cuda:0 has too little memory left")
         if content == "bug":
             raise RuntimeError(f"a fault at {path}")
         encoder = FakeEncoder()
@@ -150,6 +153,17 @@ def test_a_failed_reload_of_what_is_served_is_told_beside_it(models: Models) -> 
     models.put("m/1", "bad")
     refusal(catalog.load)
     assert (served(catalog), index(catalog)) == ({"m/1": "old"}, {"m/1": ("ready", "encoder.pt is damaged")})
+
+
+def test_a_device_without_memory_for_it_may_have_some_later(models: Models) -> None:
+    models.put("m/1")
+    catalog = models.catalog()
+    models.put("m/2", "huge")
+    refused = refusal(catalog.load)
+    assert (refused.kind, refused.retry_after_s) == (ErrorKind.UNAVAILABLE, 1.0)
+    assert refused.detail == "model m version 2 cannot be loaded: cuda:0 has too little memory left"
+    assert index(catalog)["m/2"] == ("failed", "cuda:0 has too little memory left")
+    assert served(catalog) == {"m/1": "good"}
 
 
 def test_a_fault_is_told_without_its_words(models: Models, caplog: pytest.LogCaptureFixture) -> None:

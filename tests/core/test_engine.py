@@ -14,6 +14,7 @@ from service.core import engine as engine_module
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Output
+from service.core.priority import Priority
 from tests.fakes import PATIENCE_S, FakeEncoder, Gate
 from tests.running_core import Core
 
@@ -210,6 +211,27 @@ async def test_a_deadline_that_passes_in_the_queue_or_in_compute(core: Callable[
     gate.open()
     assert (await made.encode(request())).n_cells == 1
     assert made.encoder.batch_sizes == [1, 1]
+
+
+async def test_an_urgent_call_goes_before_those_that_wait(core: Callable[..., Core]) -> None:
+    gate = Gate()
+    made = core(FakeEncoder(gate=gate))
+    first = asyncio.create_task(made.encode(request()))
+    await asyncio.to_thread(gate.wait_entered)
+    done: list[str] = []
+
+    async def encode(name: str, n_cells: int, **options: Any) -> None:
+        await made.encode(request(n_cells), **options)
+        done.append(name)
+
+    tasks = [asyncio.create_task(encode("bulk", 2, priority=Priority.BULK))]
+    await until(lambda: made.batcher.n_waiting_cells == 2)
+    tasks.append(asyncio.create_task(encode("urgent", 3)))
+    await until(lambda: made.batcher.n_waiting_cells == 5)
+    gate.open()
+    await asyncio.gather(first, *tasks)
+    assert done == ["urgent", "bulk"]
+    assert made.encoder.batch_sizes == [1, 3, 2]
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, -1.0])

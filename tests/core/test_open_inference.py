@@ -13,6 +13,7 @@ from service.core.inference_models import model_metadata, model_ready, repositor
 from service.core.messages import CsrCounts, EncodeReply, EncodeRequest, ModelCard, ModelState, Notice, Output, Samples
 from service.core.named_tensors import NamedTensor
 from service.core.open_inference import OUTPUTS, InferReply, infer, infer_request
+from service.core.priority import Priority
 from service.core.recorder import Call
 from tests.fakes import make_spec
 
@@ -51,6 +52,7 @@ class FakeEngine:
 
 async def answer(engine: FakeEngine, *tensors: NamedTensor, **options: Any) -> InferReply:
     call = Call("rest", "infer", "id", started_s=100.0, deadline_s=options.pop("deadline_s", None))
+    call.priority = options.pop("priority", Priority.INTERACTIVE)
     engine.call = call  # type: ignore[attr-defined]
     asked = infer_request([GENES, *tensors], **options)
     return await infer(cast(Any, engine), asked, call, model="m", version=None)
@@ -95,6 +97,23 @@ async def test_the_earlier_deadline_holds(timeout: int, deadline_s: float | None
     engine = FakeEngine()
     await answer(engine, parameters={"timeout": timeout}, deadline_s=deadline_s)
     assert engine.call.deadline_s == expected  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("level", "of_header", "expected"),
+    [
+        (0, Priority.INTERACTIVE, Priority.INTERACTIVE),
+        (0, Priority.BULK, Priority.BULK),
+        (1, Priority.BULK, Priority.INTERACTIVE),
+        (2, Priority.INTERACTIVE, Priority.BULK),
+        (2**64 - 1, Priority.INTERACTIVE, Priority.BULK),
+    ],
+)
+async def test_levels_of_priority(level: int, of_header: Priority, expected: Priority) -> None:
+    """As Triton counts them: 1 is the highest, 0 says nothing."""
+    engine = FakeEngine()
+    await answer(engine, parameters={"priority": level}, priority=of_header)
+    assert engine.call.priority is expected  # type: ignore[attr-defined]
 
 
 def test_sparse_genes() -> None:

@@ -6,9 +6,9 @@ import weakref
 
 import pytest
 
-from model.contract import DeviceLost
+from model.contract import DeviceLost, OutOfDeviceMemory
 from service.core.errors import ErrorKind, ServiceError
-from service.core.worker import Worker
+from service.core.worker import ComputeStuck, Worker
 from tests.fakes import PATIENCE_S, FakeClock, FakeWorkload, GatedRun, RecordingRecorder, make_batcher, parts
 
 
@@ -22,7 +22,14 @@ class Bench:
         self.batcher = make_batcher(clock=self.clock, post=post, recorder=self.recorder, **limits)
         self.deaths = []
         self.worker = Worker(
-            self.batcher, run, on_death=self.deaths.append, recorder=self.recorder, name="w", clock=self.clock
+            self.batcher,
+            run,
+            on_death=self.deaths.append,
+            recorder=self.recorder,
+            name="w",
+            clock=self.clock,
+            stuck_after_s=60.0,
+            condition=self.clock.watch,
         )
 
     def __enter__(self):
@@ -233,6 +240,205 @@ async def test_lost_device_ends_everything_and_says_so(caplog):
     assert bench.deaths == [lost]
     assert len(run.batches) == 1
     assert "unspecified launch failure" in caplog.text
+
+
+class SmallDevice:
+    """A run that has memory for so many cells, and keeps the sizes it was asked for."""
+
+    def __init__(self, most_cells, error=None):
+        self.most_cells = most_cells
+        self.error = error or OutOfDeviceMemory("cuda:0 has too little memory left")
+        self.asked = []
+
+    def __call__(self, batch):
+        self.asked.append(parts(batch))
+        if batch.n_cells > self.most_cells:
+            raise self.error
+        return [[(tag, cell) for cell in range(a, b)] for tag, a, b in parts(batch)]
+
+
+def cells_of(answers):
+    return [cell for piece in answers for cell in piece]
+
+
+@pytest.mark.parametrize("error", [OutOfDeviceMemory("cuda:0"), MemoryError()], ids=["device", "host"])
+async def test_batch_that_does_not_fit_the_memory_is_tried_in_halves(error, caplog):
+    """RELIABILITY 3: out of memory fails the batch, halves it and tries once more; nobody notices."""
+    run = SmallDevice(4, error)
+    with Bench(run, max_batch_cells=8) as bench:
+        large = bench.submit("large", 8)
+        assert cells_of(await answer(large)) == [("large", cell) for cell in range(8)]
+        assert run.asked == [[("large", 0, 8)], [("large", 0, 4)], [("large", 4, 8)]]
+        assert [n for n, _, _ in bench.recorder.batches] == [4, 4]
+    assert bench.deaths == []
+    assert "a batch of 8 cells did not fit the device's memory: trying its halves" in caplog.text
+
+
+async def test_halves_of_many_callers_each_get_their_own_cells():
+    gate, run = GatedRun(), SmallDevice(5)
+
+    def gated(batch):
+        gate(batch)
+        return run(batch)
+
+    with Bench(gated, max_batch_cells=10) as bench:
+        first = bench.submit("first")
+        gate.gate.wait_entered()
+        tickets = {tag: bench.submit(tag, n) for tag, n in [("a", 2), ("b", 5), ("c", 3)]}
+        gate.gate.open()
+        await answer(first)
+        for tag, n in [("a", 2), ("b", 5), ("c", 3)]:
+            assert cells_of(await answer(tickets[tag])) == [(tag, cell) for cell in range(n)]
+    assert run.asked[1:] == [
+        [("a", 0, 2), ("b", 0, 5), ("c", 0, 3)],
+        [("a", 0, 2), ("b", 0, 3)],
+        [("b", 3, 5), ("c", 0, 3)],
+    ]
+
+
+async def test_half_that_does_not_fit_either_fails_its_callers_and_no_others(caplog):
+    gate, run = GatedRun(), SmallDevice(4)
+
+    def gated(batch):
+        gate(batch)
+        if parts(batch) == [("a", 0, 2), ("b", 0, 3)]:
+            raise OutOfDeviceMemory("cuda:0")
+        return run(batch)
+
+    run.most_cells = 5
+    with Bench(gated, max_batch_cells=10) as bench:
+        first = bench.submit("first")
+        gate.gate.wait_entered()
+        tickets = {tag: bench.submit(tag, n) for tag, n in [("a", 2), ("b", 5), ("c", 3)]}
+        gate.gate.open()
+        await answer(first)
+        for tag in "ab":
+            error = await error_of(tickets[tag])
+            assert (error.kind, error.retry_after_s) == (ErrorKind.UNAVAILABLE, 1.0)
+            assert "too little memory" in error.detail
+        assert cells_of(await answer(tickets["c"])) == [("c", cell) for cell in range(3)]
+        assert cells_of(await answer(bench.submit("later"))) == [("later", 0)]
+    assert bench.deaths == []
+    assert "5 cells did not fit the device's memory either" in caplog.text
+
+
+async def test_single_cell_without_memory_is_tried_once_more():
+    run = SmallDevice(0)
+    with Bench(run) as bench:
+        assert (await error_of(bench.submit("a"))).kind is ErrorKind.UNAVAILABLE
+        assert run.asked == [[("a", 0, 1)]] * 2
+        run.most_cells = 1
+        assert cells_of(await answer(bench.submit("b"))) == [("b", 0)]
+
+
+async def test_next_try_finds_the_memory_of_the_last_one_free():
+    class Tensor:
+        pass
+
+    tensors = []
+
+    def run(batch):
+        assert [trace() for trace in tensors] == [None] * len(tensors)
+        tensor = Tensor()
+        tensors.append(weakref.ref(tensor))
+        if len(tensors) == 1:
+            raise OutOfDeviceMemory("cuda:0") from RuntimeError("CUDA out of memory")
+        return parts(batch)
+
+    with Bench(run) as bench:
+        await answer(bench.submit("a", 2))
+    assert len(tensors) == 3
+
+
+async def test_leaver_among_halves_costs_the_others_nothing():
+    gate, run = GatedRun(), SmallDevice(2)
+
+    def gated(batch):
+        gate(batch)
+        return run(batch)
+
+    with Bench(gated, max_batch_cells=4) as bench:
+        first = bench.submit("first")
+        gate.gate.wait_entered()
+        leaves, stays = bench.submit("leaves", 2), bench.submit("stays", 2)
+        gate.gate.release()
+        gate.gate.wait_entered()
+        leaves.cancel()
+        gate.gate.open()
+        await answer(first)
+        assert cells_of(await answer(stays)) == [("stays", 0), ("stays", 1)]
+
+
+async def test_batch_that_was_abandoned_meanwhile_is_not_tried_again():
+    """A drain whose time is up, while the first try is under way."""
+    gate, run = GatedRun(), SmallDevice(1)
+
+    def gated(batch):
+        gate(batch)
+        return run(batch)
+
+    with Bench(gated) as bench:
+        ticket = bench.submit("a", 4)
+        gate.gate.wait_entered()
+        bench.batcher.abort(ServiceError(ErrorKind.UNAVAILABLE, "the server is stopping"))
+        assert (await error_of(ticket)).kind is ErrorKind.UNAVAILABLE
+        gate.gate.open()
+        assert bench.worker.join(PATIENCE_S)
+    assert run.asked == [[("a", 0, 4)]]
+    assert bench.deaths == []
+
+
+async def test_device_lost_in_a_half_ends_everything():
+    def run(batch):
+        raise OutOfDeviceMemory("cuda:0") if batch.n_cells == 4 else DeviceLost("cuda:0")
+
+    with Bench(run) as bench:
+        assert (await error_of(bench.submit("a", 4))).kind is ErrorKind.UNAVAILABLE
+        assert bench.worker.join(PATIENCE_S)
+    assert [type(death) for death in bench.deaths] == [DeviceLost]
+
+
+async def test_stuck_computation_is_noticed_and_everyone_is_answered(caplog):
+    """No exception tells of it: the watchdog does, exactly at the limit."""
+    run = GatedRun()
+    with Bench(run, max_batch_cells=1) as bench:
+        assert bench.clock.watch.next_wait() is None
+        tickets = [bench.submit(tag) for tag in range(3)]
+        run.gate.wait_entered()
+        assert bench.clock.watch.next_wait() == 60.0
+        bench.clock.advance(59.0)
+        assert bench.clock.watch.next_wait() == 1.0
+        assert not any(ticket.future.done() for ticket in tickets)
+        bench.clock.advance(1.0)
+        assert {(await error_of(ticket)).kind for ticket in tickets} == {ErrorKind.UNAVAILABLE}
+        assert len(bench.deaths) == 1, "told before the callers are"
+        with pytest.raises(ServiceError) as refused:
+            bench.submit("later")
+        assert refused.value.kind is ErrorKind.UNAVAILABLE
+        assert bench.worker.alive
+        run.gate.open()
+    (death,) = bench.deaths
+    assert isinstance(death, ComputeStuck)
+    assert str(death) == "a computation has not ended within 60 s"
+    assert run.batches == [[(0, 0, 1)]]
+
+
+async def test_stuck_computation_that_comes_back_to_fail_is_told_once():
+    gate = GatedRun()
+
+    def run(batch):
+        gate(batch)
+        raise DeviceLost("cuda:0")
+
+    with Bench(run) as bench:
+        ticket = bench.submit("a")
+        gate.gate.wait_entered()
+        assert bench.clock.watch.next_wait() in (None, 60.0)
+        bench.clock.advance(60.0)
+        await error_of(ticket)
+        gate.gate.open()
+        assert bench.worker.join(PATIENCE_S)
+    assert [type(death) for death in bench.deaths] == [ComputeStuck]
 
 
 @pytest.mark.parametrize("where", ["run", "take", "finish", "fail"])

@@ -18,6 +18,7 @@ IDLE = {
     "totalvi_queue_cells": 0.0,
     "totalvi_queue_bytes": 0.0,
     "totalvi_queue_ratio": 0.0,
+    "totalvi_body_bytes": 0.0,
 }
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,11 +73,18 @@ class RunningServer:
         models: directory of the models.
         flags: further arguments of `run`; a repeated flag overrules ours.
         environ: variables of the process, beside our own.
+        program: what to run, where it is not the real one.
     """
 
-    def __init__(self, models: Path, *flags: object, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        models: Path,
+        *flags: object,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = COMMAND,
+    ) -> None:
         ports = [text for door in ("http", "grpc", "admin") for text in (f"--{door}-port", "0")]
-        self._arguments = [*COMMAND, "run", "--models", str(models), *ports, "--log-format", "json", *map(str, flags)]
+        self._arguments = [*program, "run", "--models", str(models), *ports, "--log-format", "json", *map(str, flags)]
         self._environ = environment(environ)
         self._news = threading.Condition()
         self._lines: list[str] = []

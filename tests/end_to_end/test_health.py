@@ -36,6 +36,7 @@ KINDS = {
     "totalvi_queue_cells": "gauge",
     "totalvi_queue_bytes": "gauge",
     "totalvi_queue_ratio": "gauge",
+    "totalvi_body_bytes": "gauge",
     "totalvi_queue_capacity_cells": "gauge",
     "totalvi_build_info": "gauge",
     "totalvi_ready": "gauge",

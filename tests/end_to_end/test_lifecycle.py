@@ -25,7 +25,7 @@ from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Ask, Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller, stream_messages
 from tests.end_to_end.mistake import Says, assert_says
-from tests.end_to_end.operators import ask, gauges, until
+from tests.end_to_end.operators import admin, ask, gauges, until
 from tests.end_to_end.server import PATIENCE_S, RunningServer, command
 from tests.end_to_end.synthetic import assert_right
 
@@ -285,6 +285,28 @@ def test_sigterm_while_loading(synthetic_models: Path, tmp_path: Path) -> None:
     with loading_server(synthetic_models, tmp_path / "allowed") as server:
         assert ask(server, "startupz").status_code == 503
         assert server.stop() == 0
+    assert complaints(server) == []
+
+
+def test_sigterm_while_reloading(synthetic_models: Path, tmp_path: Path) -> None:
+    """RELIABILITY 4: callers are served to the end, and what is still being loaded is not waited for."""
+    allowed, token = tmp_path / "allowed", tmp_path / "token"
+    allowed.write_text(hashlib.sha256((synthetic_models / ARTIFACT).read_bytes()).hexdigest())
+    token.write_text("correct-horse-battery-staple")
+    flags = ("--drain-delay-s", "0", "--allowed-sha256-file", allowed, "--admin-token-file", token)
+    with (
+        RunningServer(synthetic_models, *flags) as server,
+        RestCaller(server.wait_until_ready().http_port) as rest,
+        concurrent.futures.ThreadPoolExecutor(1) as threads,
+    ):
+        # From now on a load waits until somebody writes the list.
+        allowed.unlink()
+        os.mkfifo(allowed)
+        load = threads.submit(admin, server, "POST", f"/{synthetic.NAME}/load", token.read_text())
+        with open(allowed, "wb"):  # returns once it is being read
+            assert_right(rest.encode(CELLS), synthetic.expected(CELLS))
+            assert server.stop() == 0
+        assert isinstance(load.exception(PATIENCE_S), httpx.TransportError)
     assert complaints(server) == []
 
 

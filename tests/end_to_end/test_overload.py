@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import httpx
 import numpy as np
 import pytest
 
+from service.protobuf.stubs import open_inference_pb2 as inference_pb
+from service.protobuf.stubs.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer, Ask, Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller, json_body, message, rest_path, stream_messages
@@ -155,20 +159,119 @@ def test_a_rest_caller_that_hangs_up(held: RunningServer, callers: dict[str, Any
     assert until(lambda: outcomes(held, "cancelled", "rest") == left_before + 1)
 
 
+def infer_body(ask: Ask, **parameters: int) -> dict[str, Any]:
+    """An ask in the Open Inference Protocol's JSON."""
+    tensors = {
+        "gene_counts": ("INT64", ask.gene_counts),
+        "protein_counts": ("INT64", ask.protein_counts),
+        "batch": ("BYTES", np.array(ask.batch)),
+        **{f"covariate.{key}": ("BYTES", np.array(list(map(str, some)))) for key, some in ask.categorical.items()},
+        "covariate.age": ("FP32", ask.continuous["age"]),
+    }
+    inputs = [
+        {"name": name, "datatype": datatype, "shape": list(values.shape), "data": values.ravel().tolist()}
+        for name, (datatype, values) in tensors.items()
+    ]
+    return {"inputs": inputs, "parameters": parameters}
+
+
+def infer_message(ask: Ask, **parameters: int) -> inference_pb.ModelInferRequest:
+    """The same for gRPC."""
+    body = infer_body(ask, **parameters)
+    contents = {"INT64": "int64_contents", "FP32": "fp32_contents", "BYTES": "bytes_contents"}
+    request = inference_pb.ModelInferRequest(model_name=synthetic.NAME)
+    for tensor in body["inputs"]:
+        found = request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        data = [text.encode() for text in tensor["data"]] if tensor["datatype"] == "BYTES" else tensor["data"]
+        getattr(found.contents, contents[tensor["datatype"]]).extend(data)
+    for name, value in parameters.items():
+        request.parameters[name].int64_param = value
+    return request
+
+
+INFER_PATH = f"/v2/models/{synthetic.NAME}/infer"
+
+
+def ended(held: RunningServer, outcome: str, transport: str) -> float:
+    return metrics(held).get(("totalvi_requests_total", synthetic.NAME, "infer", outcome, transport, "1"), 0.0)
+
+
+def test_an_inference_timeout_in_the_queue(held: RunningServer, callers: dict[str, Any]) -> None:
+    """The Open Inference Protocol's own parameter, in microseconds: the cells are given up, and never computed."""
+    before = batches(held)
+    asked = infer_body(waiting(2), timeout=200_000)
+    answer = httpx.post(f"http://127.0.0.1:{held.http_port}{INFER_PATH}", json=asked, timeout=PATIENCE_S)
+    assert (answer.status_code, answer.json()) == (504, {"error": "the deadline passed before the answer was ready"})
+    stub = GRPCInferenceServiceStub(callers["grpc"].channel)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(infer_message(waiting(2), timeout=200_000), timeout=PATIENCE_S)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    assert_idle(held)
+    assert batches(held) == before
+    assert [ended(held, "deadline", transport) for transport in ("rest", "grpc")] == [1, 1]
+
+
+def test_inference_callers_that_leave(held: RunningServer, callers: dict[str, Any]) -> None:
+    stays, leaves = waiting(3), waiting(2)
+    body = json.dumps(infer_body(leaves)).encode()
+    head = f"POST {INFER_PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        call = threads.submit(callers["rest"].encode, stays)
+        wait_for_queue(held, 3)
+        with socket.create_connection(("127.0.0.1", held.http_port), timeout=PATIENCE_S) as connection:
+            connection.sendall(head.encode() + body)
+            wait_for_queue(held, 5)
+        wait_for_queue(held, 3)
+        stub = GRPCInferenceServiceStub(callers["grpc"].channel)
+        leaving = stub.ModelInfer.future(infer_message(leaves), timeout=PATIENCE_S)
+        wait_for_queue(held, 5)
+        leaving.cancel()
+        wait_for_queue(held, 3)
+        callers["rest"].encode(FILLING)
+        assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
+
+    for transport in ("rest", "grpc"):
+        assert until(lambda transport=transport: ended(held, "cancelled", transport) == 1)  # type: ignore[misc]
+
+
+def test_bulk_does_not_shut_interactive_calls_out(held: RunningServer, callers: dict[str, Any]) -> None:
+    """Each priority has a queue of 8 cells for itself, and the interactive one is computed first."""
+    bulk, urgent = waiting(7), waiting(6)
+    in_bulk = {"X-Request-Priority": "bulk"}
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        bulk_call = threads.submit(callers["rest"].encode, bulk, in_bulk)
+        wait_for_queue(held, 7)
+        urgent_call = threads.submit(callers["grpc"].encode, urgent)
+        wait_for_queue(held, 13)
+        for encode, full in (
+            (lambda: callers["rest"].encode(waiting(2), in_bulk), 7),
+            (lambda: callers["grpc"].encode(waiting(3)), 6),
+        ):
+            with pytest.raises(Refused) as caught:
+                encode()
+            assert_says(caught.value, Says("overloaded", f"the queue is full ({full} cells wait)"))
+        callers["rest"].encode(FILLING)
+        assert_right(urgent_call.result(PATIENCE_S), synthetic.expected(urgent))
+        wait_for_queue(held, 7)
+        callers["rest"].encode(FILLING, in_bulk)
+        assert_right(bulk_call.result(PATIENCE_S), synthetic.expected(bulk))
+
+
 def test_a_stream_waits_where_a_request_is_refused(held: RunningServer, callers: dict[str, Any]) -> None:
     """Its slices go in as the queue lets them, and each is answered."""
-    stays, matrix = waiting(7), waiting(6)
+    stays, matrix, in_bulk = waiting(7), waiting(6), {"X-Request-Priority": "bulk"}
     with concurrent.futures.ThreadPoolExecutor(2) as threads:
-        call = threads.submit(callers["rest"].encode, stays)
+        call = threads.submit(callers["rest"].encode, stays, in_bulk)
         wait_for_queue(held, 7)
         stream = threads.submit(lambda: list(callers["grpc"].encode_stream(stream_messages(matrix, [2, 4]))))
         assert until(lambda: gauges(held)["totalvi_requests_in_flight"] == 2)
         with pytest.raises(Refused) as caught:
-            callers["grpc"].encode(waiting(2))
-        callers["rest"].encode(FILLING)
+            callers["rest"].encode(waiting(2), in_bulk)
+        callers["rest"].encode(FILLING, in_bulk)
         assert_right(call.result(PATIENCE_S), synthetic.expected(stays))
         wait_for_queue(held, 6)
-        callers["rest"].encode(FILLING)
+        callers["rest"].encode(FILLING, in_bulk)
         answers = stream.result(PATIENCE_S)
 
     assert_says(caught.value, Says("overloaded", "the queue is full (7 cells wait)"))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, ValidationReport
 from service.core.recorder import Call, Recorded
@@ -30,6 +31,7 @@ WARNINGS = (Notice("missing_genes", "12 genes are missing", 12, ("CD8A",)),)
 class FakeEngine:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
+        self.bodies: ByteGate | None = None
         self.error: BaseException | None = None
         self.entered = asyncio.Event()
         self.gate = asyncio.Event()
@@ -46,7 +48,8 @@ class FakeEngine:
         self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
     ) -> Iterator[Call]:
         now = time.monotonic()
-        call = Call(transport, operation, request_id, now, None if timeout_s is None else now + timeout_s)
+        deadline_s = None if timeout_s is None else now + timeout_s
+        call = Call(transport, operation, request_id, now, deadline_s, bodies=self.bodies)
         self.calls.append(call)
         with Recorded(self.recorder, call):
             yield call

@@ -27,6 +27,8 @@ async def test_connections_are_kept_until_the_process_drains(health: Health) -> 
     health.mark_draining()
     assert await connection_of(health) == ["close"]
     assert await connection_of(health, {"Connection": "keep-alive"}) == ["close"]
+    health.mark_failed("the worker died")
+    assert await connection_of(health) == ["close"]
 
 
 async def test_other_scopes_pass(health: Health) -> None:

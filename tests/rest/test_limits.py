@@ -8,7 +8,9 @@ import zstandard
 from starlette.requests import Request
 from starlette.types import Message
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
+from service.core.recorder import Call
 from service.rest.limits import decompress, read_body
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "zstd": zstandard.compress}
@@ -73,6 +75,34 @@ async def test_an_undeclared_length_is_counted() -> None:
 async def test_many_one_byte_chunks() -> None:
     sender = Sender([b"x"] * 65_537)
     assert len(await read_body(sender.request, 65_537)) == 65_537
+
+
+def reading(bodies: ByteGate) -> Call:
+    return Call("rest", "encode", "id", started_s=0.0, bodies=bodies)
+
+
+async def test_a_declared_length_without_room_is_refused_before_reading() -> None:
+    """But it is not counted until it comes: those who announce and send nothing keep nobody out."""
+    bodies = ByteGate(10, 10, lambda: 0.5)
+    other, idle = reading(bodies), reading(bodies)
+    await read_body(Sender([b"abcdef"]).request, 10, other)
+    assert (bodies.held, other.held_bytes) == (6, 6)
+    sender = Sender([b"abcde"], headers={"content-length": "5"})
+    with refused(ErrorKind.OVERLOADED):
+        await read_body(sender.request, 10, idle)
+    assert (sender.n_received, bodies.held) == (0, 6)
+    with refused(ErrorKind.CANCELLED):
+        await read_body(Sender([], complete=False, headers={"content-length": "4"}).request, 10, idle)
+    assert bodies.held == 6
+
+
+async def test_an_undeclared_length_is_refused_once_there_is_no_room() -> None:
+    bodies = ByteGate(10, 10, lambda: 0.5)
+    await read_body(Sender([b"abcdef"]).request, 10, reading(bodies))
+    sender, late = Sender([b"ab"] * 1000), reading(bodies)
+    with refused(ErrorKind.OVERLOADED):
+        await read_body(sender.request, 10_000, late)
+    assert (sender.n_received, late.held_bytes, bodies.held) == (3, 4, 10)
 
 
 async def test_a_caller_that_leaves_while_sending_is_cancelled() -> None:

@@ -17,8 +17,10 @@ import zstandard
 from fastapi import FastAPI
 from starlette.types import Message
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeRequest, Limits
+from service.core.priority import Priority
 from service.rest import json_codec
 
 from .calling import CONTENT, PATH, VALIDATE, assert_problem, post
@@ -150,6 +152,7 @@ async def test_a_body_in_65537_chunks(client: httpx.AsyncClient) -> None:
         ({"x_request_timeout_ms": "1e9"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "1_0"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "9" * 400}, ErrorKind.MALFORMED, 400),
+        ({"x_request_priority": "urgent"}, ErrorKind.MALFORMED, 400),
         ({"x_request_timeout_ms": "0"}, ErrorKind.DEADLINE, 504),
         ({"x_request_timeout_ms": "-5"}, ErrorKind.DEADLINE, 504),
         ({"x_request_timeout_ms": "0.000001"}, ErrorKind.DEADLINE, 504),
@@ -183,6 +186,21 @@ async def test_a_deadline_runs_from_arrival(client: httpx.AsyncClient, engine: F
     await post(client, x_request_timeout_ms="1500")
     (call,) = engine.calls
     assert call.deadline_s == call.started_s + 1.5
+
+
+@pytest.mark.parametrize(
+    ("headers", "priority"),
+    [
+        ({}, Priority.INTERACTIVE),
+        ({"x_request_priority": "interactive"}, Priority.INTERACTIVE),
+        ({"x_request_priority": "bulk"}, Priority.BULK),
+    ],
+)
+async def test_a_caller_says_how_urgent_it_is(
+    client: httpx.AsyncClient, engine: FakeEngine, headers: dict[str, str], priority: Priority
+) -> None:
+    assert (await post(client, **headers)).status_code == 200
+    assert [call.priority for call in engine.calls] == [priority]
 
 
 @pytest.mark.parametrize("path", [PATH, VALIDATE])
@@ -374,6 +392,30 @@ async def assert_left(task: asyncio.Task[None], engine: FakeEngine, client: http
     assert [call.outcome for call in engine.calls] == ["cancelled"]
     assert asyncio.all_tasks() == {asyncio.current_task()}
     engine.gate.set()
+    assert (await post(client)).status_code == 200
+
+
+async def test_a_body_is_held_until_its_call_ends(app: FastAPI, engine: FakeEngine, client: httpx.AsyncClient) -> None:
+    """Compressed ones twice: as they came, and as they are."""
+    packed = gzip.compress(CONTENT)
+    engine.bodies = ByteGate(1 << 20, 1 << 20, lambda: 0.5)
+    engine.gate.clear()
+    calls = [
+        asyncio.create_task(post(client)),
+        asyncio.create_task(post(client, content=packed, content_encoding="gzip")),
+    ]
+    async with asyncio.timeout(PATIENCE_S):
+        while len(engine.requests) < 2:
+            await asyncio.sleep(0)
+    assert engine.bodies.held == 2 * len(CONTENT) + len(packed)
+    engine.bodies._max_bytes = engine.bodies.held + len(CONTENT) - 1
+    refused = await post(client)
+    assert_problem(refused, ErrorKind.OVERLOADED, 429)
+    assert refused.headers["retry-after"] == "1"
+    assert_problem(await post(client, content=packed, content_encoding="gzip"), ErrorKind.OVERLOADED, 429)
+    engine.gate.set()
+    assert [(await call).status_code for call in calls] == [200, 200]
+    assert engine.bodies.held == 0
     assert (await post(client)).status_code == 200
 
 

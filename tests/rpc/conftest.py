@@ -11,6 +11,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, ValidationReport
@@ -45,6 +46,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.limits = Limits(max_request_bytes=1 << 20)
         self.health = Health()
+        self.bodies = ByteGate(1 << 30, self.limits.max_request_bytes, lambda: 0.25)
         self.calls = KeptCalls()
         self.timeouts: list[float | None] = []
         self.asked: list[tuple[EncodeRequest, str | None, str | None]] = []
@@ -60,7 +62,8 @@ class FakeEngine:
         self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
     ) -> AbstractContextManager[Call]:
         self.timeouts.append(timeout_s)
-        return Recorded(self.calls, Call(transport, operation, request_id, started_s=time.monotonic()))
+        call = Call(transport, operation, request_id, started_s=time.monotonic(), bodies=self.bodies)
+        return Recorded(self.calls, call)
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None

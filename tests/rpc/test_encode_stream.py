@@ -13,9 +13,11 @@ import grpc
 import numpy as np
 import pytest
 
+from service.core.admission import ByteGate
 from service.core.alignment import ColumnIndex
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Limits
+from service.core.priority import Priority
 from service.core.recorder import Call
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
@@ -28,6 +30,9 @@ from tests.running_core import Core
 
 N_PROTEINS = 2
 
+IN_BULK = (("x-request-priority", "bulk"),)
+URGENT = (("x-request-priority", "interactive"),)
+
 
 class Served:
     """A real core behind a real gRPC server."""
@@ -36,8 +41,8 @@ class Served:
         self.core = core
         self.stub = stub
 
-    async def whole(self, matrix: pb.EncodeRequest) -> pb.EncodeResponse:
-        return await self.stub.Encode(matrix)
+    async def whole(self, matrix: pb.EncodeRequest, **options: Any) -> pb.EncodeResponse:
+        return await self.stub.Encode(matrix, **options)
 
     async def stream(self, messages: Iterable[pb.EncodeRequest], **options: Any) -> list[pb.EncodeResponse]:
         return [answer async for answer in self.stub.EncodeStream(iter(messages), **options)]
@@ -387,7 +392,7 @@ async def test_a_full_queue_is_waited_for(tmp_path):
         sleeps.over.set()
         await until(lambda: len(sleeps.seconds) == 2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.whole(slices(1)[0])
+            await served.whole(slices(1)[0], metadata=IN_BULK)
         assert details_of(caught.value)["ErrorInfo"].reason == "overloaded"
 
         assert sleeps.seconds == [1.0, 1.0], "what the refusals told"
@@ -396,6 +401,43 @@ async def test_a_full_queue_is_waited_for(tmp_path):
         sleeps.over.set()
 
         assert await names(call) == [str(number) for number in range(6)]
+
+
+async def test_messages_that_find_no_memory_are_waited_for(tmp_path):
+    """The first is refused, for nothing is lost; later ones wait, and what has been answered is held no more."""
+    sleeps, messages = Sleeps(), slices(6)
+    size = max(message.ByteSize() for message in messages)
+    bodies = ByteGate(3 * size, size, lambda: 0.25)
+    async with busy(tmp_path, sleep=sleeps, bodies=bodies) as (served, gate):
+        held = bodies.held
+        call = served.stub.EncodeStream(iter(messages))
+        await until(lambda: len(sleeps.seconds) == 1)
+        assert sleeps.seconds == [0.25]
+        assert held < bodies.held <= 3 * size
+        bodies._largest_bytes = 0  # so that it is read
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.stream(slices(1))
+        assert details_of(caught.value)["ErrorInfo"].reason == "overloaded"
+        assert "message 0" in caught.value.details()
+        sleeps.short = True
+        gate.open()
+        sleeps.over.set()
+        assert await names(call) == [str(number) for number in range(6)]
+
+
+@pytest.mark.parametrize("metadata", [(), IN_BULK, URGENT], ids=["no word", "bulk", "interactive"])
+async def test_a_stream_is_bulk_unless_it_says(tmp_path, metadata):
+    async with busy(tmp_path) as (served, gate):
+        calls = [asyncio.create_task(served.stream(slices(2), metadata=metadata))]
+        await until(lambda: served.core.batcher.n_waiting_cells == 2)
+        calls.append(asyncio.create_task(served.whole(slices(1)[0])))
+        await until(lambda: served.core.batcher.n_waiting_cells == 3)
+        gate.open()
+        await asyncio.gather(*calls)
+        # An urgent call shares the batch of an urgent stream, and goes before a bulk one.
+        assert served.core.encoder.batch_sizes == ([1, 3] if metadata == URGENT else [1, 1, 2])
+        priorities = [call.priority for call in served.calls if call.operation == "encode_stream"]
+        assert priorities == [Priority.INTERACTIVE if metadata == URGENT else Priority.BULK]
 
 
 async def test_a_caller_that_leaves_while_the_queue_is_full(tmp_path):

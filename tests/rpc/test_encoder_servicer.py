@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import Coverage, EncodeReply, ModelCard, Notice, ValidationReport
+from service.core.priority import Priority
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.rpc import encoder_servicer
 from service.rpc.encoder_servicer import SERVICE_NAME
@@ -275,6 +276,41 @@ async def test_the_engine_is_told_the_deadline(engine, stub):
     unbounded, bounded = engine.timeouts
     assert unbounded is None
     assert 20 < bounded < 31  # gRPC rounds a timeout up on the wire
+
+
+async def test_a_caller_says_how_urgent_it_is(engine, stub):
+    for metadata in ((), (("x-request-priority", "interactive"),), (("x-request-priority", "bulk"),)):
+        await stub.Encode(REQUEST, metadata=metadata)
+    assert [call.priority for call in engine.calls.finished] == [
+        Priority.INTERACTIVE,
+        Priority.INTERACTIVE,
+        Priority.BULK,
+    ]
+
+    error = await failure(stub.Encode(REQUEST, metadata=(("x-request-priority", "urgent"),)))
+
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert details_of(error)["ErrorInfo"].reason == "malformed"
+    await assert_still_right(engine, stub)
+
+
+async def test_a_message_is_held_until_its_call_ends(engine, stub):
+    engine.gate.clear()
+    call = stub.Encode(REQUEST)
+    await engine.entered.wait()
+    assert engine.bodies.held == REQUEST.ByteSize()
+    engine.bodies._max_bytes = engine.bodies.held + REQUEST.ByteSize() - 1
+    engine.bodies._largest_bytes = 0  # so that messages are read
+    error = await failure(stub.Encode(REQUEST))
+
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details_of(error)["ErrorInfo"].reason == "overloaded"
+    assert ("grpc-retry-pushback-ms", "250") in list(error.trailing_metadata())
+    engine.gate.set()
+    await call
+    await engine.calls.idle.wait()
+    assert engine.bodies.held == 0
+    await assert_still_right(engine, stub)
 
 
 async def test_a_deadline_that_passes_cancels_the_engine(engine, stub):

@@ -9,6 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.core.recorder import Call
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
@@ -47,6 +48,38 @@ async def test_a_request_over_the_limit_is_refused(engine, stub):
     assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not engine.timeouts
     await stub.Encode(request_of(1))
+
+
+@pytest.mark.parametrize("method", ["Encode", "Validate", "EncodeStream"])
+async def test_messages_are_refused_unread_while_memory_is_tight(engine, stub, method):
+    """20 MiB that grpc is not even to read: it would refuse them for their size, in its own words."""
+    other = Call("rest", "encode", "id", started_s=0.0, bodies=engine.bodies)
+    other.hold((1 << 30) - engine.limits.max_request_bytes + 1)
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        if method == "EncodeStream":
+            # A short one: grpc's client may call a stream's end while it still writes an error of its own.
+            async for _ in stub.EncodeStream(iter([request_of(1)])):
+                pass
+        else:
+            await getattr(stub, method)(request_of(20 << 20))
+
+    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "the bodies of other requests fill the memory" in refusal.value.details()
+    assert ("grpc-retry-pushback-ms", "250") in list(refusal.value.trailing_metadata())
+    await engine.calls.idle.wait()
+    outcomes = [(call.operation, call.outcome) for call in engine.calls.finished]
+    assert outcomes == [({"EncodeStream": "encode_stream"}.get(method, method.lower()), "overloaded")]
+    # What has no cells is not refused, and with room everything is taken again.
+    await stub.ListModels(pb.ListModelsRequest())
+    other.release(1)
+    await stub.Encode(request_of(1))
+
+
+async def test_a_method_that_is_not_there(channel):
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await channel.unary_unary(f"/{SERVICE}/Decode")(b"")
+
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_compressed_request_is_refused_before_it_is_inflated(engine, port):

@@ -63,6 +63,9 @@ class FakeStreamEngine(FakeEngine):
         self.opened.append((first, model, version))
         return EncodeStream(first, self.model, self.limits)
 
+    async def hold_message(self, n_bytes: int, call: Call) -> None:
+        call.hold(n_bytes)
+
     async def admit_slice(self, piece: StreamSlice, call: Call) -> StreamSlice:
         if refusal := self.refused.get(len(self.admitted)):
             raise refusal

@@ -12,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from model.contract import DeviceLost
+from model.contract import DeviceLost, OutOfDeviceMemory
 from service.assembly import Service, build_service
 from service.core.batch import BatcherLimits, In, Out
 from service.core.batcher import Batcher
@@ -119,14 +119,53 @@ async def test_a_stuck_encoder_is_not_waited_for_and_its_callers_are_answered(se
 
 async def test_a_lost_device_fails_the_process(service, encoder):
     encoder.errors = [DeviceLost("cuda:0 failed")]
-    failed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    service.health.subscribe(lambda state: loop.call_soon_threadsafe(failed.set))
     assert (await encode(service)).status_code == 503
-    await asyncio.wait_for(failed.wait(), PATIENCE_S)
     assert service.health.state is ServingState.FAILED
     probe = await operators(service, "/livez")
     assert (probe.status_code, probe.json()["reason"]) == (503, "the encoder's worker died (DeviceLost)")
+
+
+async def test_a_stuck_computation_fails_the_process(build, models, encoder):
+    """The watchdog by its real clock: half a second, against a computation that never ends."""
+    service = build(models, device=DeviceSettings(stuck_after_s=0.5))
+    service.load()
+    service.health.mark_ready()
+    assert (await encode(service)).status_code == 200
+    encoder.gate = Gate()
+    answer = await encode(service)
+    assert (answer.status_code, answer.headers["connection"]) == (503, "close")
+    encoder.gate.open()
+    probe = await operators(service, "/livez")
+    reason = "a computation has not ended within 0.5 s"
+    assert (probe.status_code, probe.json()["reason"]) == (503, reason)
+    assert (await encode(service)).status_code == 503
+    assert service.n_calls == 0
+
+
+async def test_a_batch_for_which_memory_is_short_is_answered_all_the_same(service, encoder):
+    cells = {"gene_counts": [[n, 0, 2, 0, n] for n in range(4)], "protein_counts": [[n, 1] for n in range(4)]}
+    expected = (await encode(service, **cells)).json()
+    encoder.errors = [OutOfDeviceMemory("cuda:0")]
+    assert (await encode(service, **cells)).json() == expected
+    assert encoder.batch_sizes == [4, 4, 2, 2]
+    encoder.errors = [OutOfDeviceMemory("cuda:0")] * 3
+    refused = await encode(service, **cells)
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "unavailable", "1")
+    assert (await encode(service, **cells)).json() == expected
+    assert service.health.ready
+
+
+async def test_a_device_that_is_lost_while_a_model_is_loaded_fails_the_process(models):
+    def load(path: Path) -> FakeEncoder:
+        raise DeviceLost("cuda:0 failed")
+
+    post = asyncio.get_running_loop().call_soon_threadsafe
+    service = build_service(Settings(models=models), post=post, load_encoder=load)
+    with pytest.raises(CatalogError):
+        service.load()
+    assert service.health.state is ServingState.FAILED
+    assert service.health.reason == "the device was lost while a model was loaded"
+    await service.grpc_server.stop(None)
 
 
 async def test_an_encoder_that_fails_once_fails_one_batch(service, encoder):

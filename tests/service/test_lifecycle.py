@@ -406,6 +406,32 @@ async def test_a_part_that_dies_in_the_delay_cuts_it_short(process):
     assert await process.ended() == 1
 
 
+async def test_a_worker_that_is_found_stuck_while_it_should_end_is_not_waited_for(process):
+    """RELIABILITY 4, SIGTERM when stuck: the watchdog's word ends the drain, long before its timeout."""
+    await (await process.start().listening()).ready()
+    process.stop.receive(signal.SIGTERM)
+    process.pauses.over[DELAY_S].set()
+    await process.service.finishing.wait()
+    assert await process.probe("livez") == 200
+    process.service.health.mark_failed("a computation has not ended within 60 s")
+    assert await process.ended() == 1
+    assert process.lines.errors() == ["failed: a computation has not ended within 60 s"]
+
+
+async def test_a_part_that_dies_while_the_last_calls_are_answered(process):
+    await (await process.start().listening()).ready()
+    calls = await process.held_calls()
+    process.stop.receive(signal.SIGTERM)
+    process.pauses.over[DELAY_S].set()
+    await process.pauses.began[TIMEOUT_S].wait()
+    process.service.health.mark_failed("the worker died")
+    # As its death answers them.
+    process.service.may_answer.set()
+    await asyncio.gather(*calls)
+    assert await process.ended() == 1
+    assert process.service.did == ["load"]
+
+
 async def test_a_server_that_ends_by_itself_is_a_fault(process, monkeypatch):
     async def is_over(self: object, counter: int) -> bool:
         await process.lines.first("ready: http")

@@ -38,6 +38,9 @@ class EncoderServiceStub:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -88,6 +91,9 @@ class EncoderServiceServicer:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
@@ -98,7 +104,7 @@ class EncoderServiceServicer:
         INVALID_ARGUMENT    cannot be decoded (malformed), or decodes but cannot be encoded (invalid)
         NOT_FOUND           unknown model or version; the message lists the known ones (not_found)
         RESOURCE_EXHAUSTED  over a published limit, which the message names (too_large);
-        or the queue is full: retry later (overloaded)
+        or the queue or the memory for messages is full: retry later (overloaded)
         UNAVAILABLE         starting, draining, or the model is not ready: retry later (unavailable)
         DEADLINE_EXCEEDED   the call's deadline passed, its cells were not computed (deadline)
         INTERNAL            a fault of the server, its log has it under the request id (internal)
@@ -127,7 +133,7 @@ class EncoderServiceServicer:
         sides wait. The published limits hold for each message. Each is one request to the queue; where that is full, the
         stream waits for it, until its deadline, instead of being refused.
 
-        Errors are those of Encode, but for overloaded. The messages before the one at fault are answered first, then the
+        Errors are those of Encode; overloaded only the first message can be. The messages before the one at fault are answered first, then the
         stream ends: how many answers came tells where to go on, in a new stream with that `first_cell` and the same seed.
         The deadline is that of the whole stream. A message over the limit of bytes ends it at once, in gRPC's own words.
         """
@@ -207,6 +213,9 @@ class EncoderService:
     RequestInfo   the request id, under which the server's log has the call
     `x-request-id` is taken from the metadata (1 to 128 visible ASCII characters) or made, and returned in the trailing
     metadata, beside `server-timing`: the milliseconds of decode, queue, compute and encode, as far as the call came.
+    `x-request-priority` in the metadata is `interactive` or `bulk`: interactive cells are computed first, but while bulk
+    ones wait, one batch in four is theirs. Left out it is bulk for EncodeStream and interactive for everything else; another
+    word is malformed.
     Requests are taken uncompressed, others end as UNIMPLEMENTED; one over the published limit of bytes ends as
     RESOURCE_EXHAUSTED. Both come from gRPC itself, without the above.
     """
