@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Literal, Protocol, TypeAlias
 
+from service.core.caller import CALLER
 from service.core.errors import ErrorKind, ServiceError
 
 Phase: TypeAlias = Literal["decode", "queue", "compute", "encode"]
@@ -33,6 +34,7 @@ class Call:
         n_bytes: of the message, decompressed; the caller's side of what the call holds in memory.
         phase_s: seconds spent by phase.
         outcome: `ok` or the value of an `ErrorKind`.
+        caller: name of the caller's token; empty where no token was asked for.
     """
 
     transport: str
@@ -46,6 +48,7 @@ class Call:
     n_bytes: int = 0
     phase_s: dict[Phase, float] = dataclasses.field(default_factory=dict)
     outcome: str = "ok"
+    caller: str = dataclasses.field(default_factory=CALLER.get)
 
     @contextlib.contextmanager
     def phase(self, name: Phase) -> Iterator[None]:

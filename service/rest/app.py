@@ -13,16 +13,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.request_id import request_id_from
-from service.rest import headers, open_inference_schemas
-from service.rest.errors import open_inference_error, problem
+from service.core.tokens import Tokens
+from service.rest import bearer, headers, open_inference_schemas
+from service.rest.bearer import BearerTokens
+from service.rest.errors import error_of_path
 from service.rest.open_inference_routes import open_inference_router
 from service.rest.repository_routes import repository_router
 from service.rest.schemas import components
 from service.rest.v1_routes import v1_router
 
 
-def build_app(engine: Engine) -> FastAPI:
-    """The REST service over an engine, as an ASGI application."""
+def build_app(engine: Engine, tokens: Tokens | None = None) -> FastAPI:
+    """The REST service over an engine, as an ASGI application.
+
+    Args:
+        engine: answers.
+        tokens: of which every call must bear one; None: none is asked for.
+    """
     app = _DescribedApp(
         title="totalvi-serve",
         summary="The encoder of a trained totalVI model: counts in, latent distributions and samples out.",
@@ -36,7 +43,9 @@ def build_app(engine: Engine) -> FastAPI:
             Exception: _answer_error,
         },
     )
-    app.add_middleware(RequestId)
+    if tokens is not None:
+        app.add_middleware(BearerTokens, engine=engine, tokens=tokens)
+    app.add_middleware(RequestId)  # around the tokens: a refusal bears its id, too
     app.include_router(v1_router(engine))
     app.include_router(open_inference_router(engine))
     app.include_router(repository_router(engine))
@@ -51,6 +60,8 @@ class _DescribedApp(FastAPI):
         document = super().openapi()
         document["components"]["schemas"] |= components() | open_inference_schemas.components()
         document["components"]["headers"] = headers.ANSWERED
+        document["components"]["securitySchemes"] = bearer.SCHEMES
+        document["security"] = bearer.REQUIREMENTS
         return document
 
 
@@ -80,8 +91,7 @@ class RequestId:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    answer = open_inference_error if f"{request.url.path}/".startswith("/v2/") else problem
-    return answer(error, request.state.request_id)
+    return error_of_path(request.url.path)(error, request.state.request_id)
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

@@ -116,6 +116,14 @@ def test_a_bomb_is_stopped_early(encoding: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODERS)
+def test_members_without_content_do_not_go_on_for_ever(encoding: str) -> None:
+    empty = ENCODERS[encoding](b"")
+    assert decompress(bytearray(empty * 10_000), encoding, 1) == b""
+    with refused(ErrorKind.MALFORMED):
+        decompress(bytearray(empty * 10_001), encoding, 1)
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
 def test_damaged_bodies_are_malformed(encoding: str) -> None:
     whole = ENCODERS[encoding](b"some content" * 100)
     for damaged in (b"", whole[:1], whole[:-1], whole + b"\0", whole + b"garbage", b"not compressed", whole[10:]):
