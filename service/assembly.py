@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from model.contract import Encoder, LatentParams
 from service.allowed_digests import read_digests
+from service.certificates import CertificateError, Certificates
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
@@ -22,6 +23,7 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
+from service.core.tokens import Tokens, TokensError
 from service.core.watcher import Watcher
 from service.core.worker import Worker
 from service.metrics import PrometheusRecorder
@@ -30,8 +32,12 @@ from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
 from service.rest.model_admin_routes import AdminToken
 from service.rpc.server import build_server
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, SettingsError, flag
+from service.token_file import TokenFile
 from service.version import installed_version
+
+FOLLOW_S = 1.0
+"""How often the files of tokens and certificates are read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Service:
     batcher: Batcher[PreparedRequest, LatentParams]
     worker: Worker[PreparedRequest, LatentParams]
     watcher: Watcher | None
+    followers: tuple[Watcher, ...]
+    certificates: Certificates | None
 
     @property
     def n_calls(self) -> int:
@@ -54,11 +62,13 @@ class Service:
         return self.recorder.n_in_flight
 
     def load(self) -> None:
-        """Load and warm every model, then start the worker, and the watcher where there is one.
+        """Follow the files that may change, load and warm every model, then start the worker.
 
         Raises:
             CatalogError: a model cannot be served.
         """
+        for follower in self.followers:
+            follower.start()
         self.catalog.load_all()
         self.worker.start()
         if self.watcher is not None:
@@ -66,8 +76,8 @@ class Service:
 
     def finish(self, timeout_s: float) -> bool:
         """Let the worker finish the queue and end; False: not within `timeout_s`."""
-        if self.watcher is not None:
-            self.watcher.stop()
+        for watcher in filter(None, (self.watcher, *self.followers)):
+            watcher.stop()
         self.batcher.close()
         return self.worker.join(timeout_s)
 
@@ -94,6 +104,9 @@ def build_service(
     """
     chosen = settings.catalog
     token = chosen.read_admin_token()
+    followers: list[Watcher] = []
+    tokens = _tokens(settings.access, followers)
+    certificates = _certificates(settings.access, followers)
     health = Health()
     recorder = PrometheusRecorder(
         version=installed_version(), queue_capacity_cells=settings.limits.max_queue_cells, health=health
@@ -121,17 +134,50 @@ def build_service(
     )
     return Service(
         health=health,
-        http_app=CloseWhileDraining(build_app(engine), health),
+        http_app=CloseWhileDraining(build_app(engine, tokens), health),
         operator_app=build_operator_app(
             health, recorder.text, engine.repository, None if token is None else AdminToken(token)
         ),
-        grpc_server=build_server(engine, max_message_bytes=settings.limits.max_request_bytes),
+        grpc_server=build_server(
+            engine,
+            max_message_bytes=settings.limits.max_request_bytes,
+            max_connections=settings.connections.max_connections,
+            handshake_timeout_s=settings.connections.header_timeout_s,
+            tokens=tokens,
+        ),
         recorder=recorder,
         catalog=catalog,
         batcher=batcher,
         worker=worker,
         watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
+        followers=tuple(followers),
+        certificates=certificates,
     )
+
+
+def _tokens(access: AccessSettings, followers: list[Watcher]) -> Tokens | None:
+    """The callers' tokens, and who follows their file."""
+    if access.tokens_file is None:
+        return None
+    tokens = Tokens()
+    try:
+        file = TokenFile(access.tokens_file, tokens)
+    except TokensError as error:
+        raise SettingsError(f"{flag('tokens_file')}: {access.tokens_file} cannot be used: {error}") from None
+    followers.append(Watcher(file.refresh, FOLLOW_S, what="the tokens file"))
+    return tokens
+
+
+def _certificates(access: AccessSettings, followers: list[Watcher]) -> Certificates | None:
+    """What the callers' ports show, and who follows its files."""
+    if access.tls_cert is None or access.tls_key is None:
+        return None
+    try:
+        certificates = Certificates(access.tls_cert, access.tls_key, access.tls_client_ca)
+    except CertificateError as error:
+        raise SettingsError(str(error)) from None
+    followers.append(Watcher(certificates.refresh, FOLLOW_S, what="the certificates"))
+    return certificates
 
 
 def _compute(batch: Batch[PreparedRequest, LatentParams]) -> list[LatentParams]:
