@@ -38,11 +38,10 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, bounds: ConnectionSettings, **parts: Any) -> None:
         super().__init__(**parts)
         self._bounds = bounds
-        self._awaited = _Awaited.HEAD
+        # Of the last request whose end has come; uvicorn makes a new scope for each.
+        self._complete: object = None
         self._n_head_bytes = 0
-        # Counts what was awaited so far: a timer is for one of these.
-        self._stage = 0
-        self._timed_stage = -1
+        self._timed: object = None
         self._late: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -52,7 +51,7 @@ class BoundedConnection(HttpToolsProtocol):
         if len(self.connections) > self._bounds.max_connections:
             self._refuse(503, "too many connections")
         else:
-            self._keep_time()
+            self._keep_time(0)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
@@ -63,32 +62,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and see that the rest comes in time."""
-        if self._awaited is _Awaited.NOTHING and self.timeout_keep_alive_task is not None:
-            # Idle until now: whatever it is, it begins a request.
-            self._await(_Awaited.HEAD)
-        stage = self._stage
         super().data_received(data)
-        if self._awaited is _Awaited.HEAD and stage == self._stage:
-            self._n_head_bytes += len(data)
-            if self._n_head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "the headers are too long")
-        self._keep_time()
-
-    def on_message_begin(self) -> None:
-        """A request begins; behind another one, where its caller does not wait for answers."""
-        super().on_message_begin()
-        if self._awaited is not _Awaited.HEAD:
-            self._await(_Awaited.HEAD)
-
-    def on_headers_complete(self) -> None:
-        """The headers are there."""
-        super().on_headers_complete()
-        self._await(_Awaited.BODY)
+        if self._late is not None or self._complete is not self.scope or self.cycle.response_complete:
+            self._keep_time(len(data))
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
+        self._complete = self.scope
         super().on_message_complete()
-        self._await(_Awaited.NOTHING)
 
     def on_response_complete(self) -> None:
         """The answer is on its way."""
@@ -106,21 +87,30 @@ class BoundedConnection(HttpToolsProtocol):
             self.transport.abort()
         super().timeout_keep_alive_handler()
 
-    def _await(self, what: _Awaited) -> None:
-        self._awaited = what
-        self._stage += 1
-        self._n_head_bytes = 0
+    @property
+    def _awaited(self) -> _Awaited:
+        if self.scope is not None and self._complete is self.scope:
+            # Once it is answered, whatever comes begins a request.
+            return _Awaited.NOTHING if self._answering else _Awaited.HEAD
+        return _Awaited.BODY if self.cycle is not None and self.cycle.scope is self.scope else _Awaited.HEAD
 
-    def _keep_time(self) -> None:
-        """Have one timer for what is awaited now, from when that began."""
-        if self._timed_stage == self._stage or self.transport.is_closing():
+    def _keep_time(self, n_bytes: int) -> None:
+        """Have one timer for what is awaited after so many more bytes, from when that began."""
+        if self.transport.is_closing():
             return
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
-        self._timed_stage = self._stage
-        if self._awaited is not _Awaited.NOTHING:
-            self._set_late()
+        awaited = self._awaited
+        if self._timed != (awaited, self.cycle):
+            self._timed = (awaited, self.cycle)
+            self._n_head_bytes = 0
+            if self._late is not None:
+                self._late.cancel()
+                self._late = None
+            if awaited is not _Awaited.NOTHING:
+                self._set_late()
+        elif awaited is _Awaited.HEAD:
+            self._n_head_bytes += n_bytes
+            if self._n_head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "the headers are too long")
 
     def _set_late(self) -> None:
         head = self._awaited is _Awaited.HEAD

@@ -265,6 +265,28 @@ async def test_a_body_that_is_not_wanted_any_more_has_its_time_too(server):
     assert (transport.closing, status(transport)) == (True, [200])
 
 
+async def test_a_body_that_ends_after_its_answer_does_not_keep_the_connection(server):
+    server.app.reads = False
+    connection, transport = server.connect()
+    connection.data_received(POST)
+    await server.answered()
+    server.time.until(20)
+    connection.data_received(b"0123456789")
+    assert server.time.pending == [20 + HEADER_S]
+    connection.data_received(GET)
+    await server.answered()
+    assert status(transport) == [200, 200]
+    assert server.time.pending == [20 + KEEP_ALIVE_S]
+
+
+async def test_a_request_to_upgrade_is_one_like_others(server):
+    connection, transport = server.connect()
+    connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    await server.answered()
+    assert status(transport) == [200]
+    assert server.time.pending == [KEEP_ALIVE_S]
+
+
 async def test_a_slow_next_request_does_not_cut_the_answer_before_it(server):
     server.app.may_answer.clear()
     connection, transport = server.connect()
