@@ -1,4 +1,7 @@
-"""Who is let in: tokens and certificates of a real process, renewed while it runs, and what its log tells of them."""
+"""Who is let in: tokens and certificates of a real process, renewed while it runs, and what its log tells of them.
+
+RELIABILITY 7: bearer tokens from a file, on every route and RPC; TLS and mTLS with reload; no tokens in logs.
+"""
 
 from __future__ import annotations
 

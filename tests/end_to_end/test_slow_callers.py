@@ -1,4 +1,7 @@
-"""Callers that connect and do no more, send or read by drops, or come too many: none of them holds a thing for long."""
+"""Callers that connect and do no more, send or read by drops, or come too many: none of them holds a thing for long.
+
+RELIABILITY 6: slow headers and bodies. RELIABILITY 7: connections.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""RELIABILITY 7: a token on every route; the list of them is the application's own, so that a new one is asked too."""
+
 from __future__ import annotations
 
 import re
