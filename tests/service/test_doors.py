@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -196,11 +197,29 @@ async def test_no_port_waits_for_ever_for_a_caller_to_speak(open_doors, files, e
     assert said["http_port"][:13] == (b"" if encrypted else b"HTTP/1.1 408 ")
 
 
-async def test_a_drain_is_not_held_up_by_a_handshake_that_does_not_come(open_doors, files):
-    doors = await open_doors(Certificates(files.cert, files.key), header_timeout_s=60)
-    port = doors.ports()["http_port"]
-    # In the kernel's queue, and seen by the loop only as it closes.
-    silent = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(PATIENCE_S):
+def in_the_kernel(doors: Doors) -> socket.socket:
+    """A connection that the kernel has made and the loop has not seen, as long as the test awaits nothing."""
+    return socket.create_connection(("127.0.0.1", doors.ports()["http_port"]), PATIENCE_S)
+
+
+async def test_a_drain_answers_whom_the_kernel_has_let_in(open_doors):
+    doors = await open_doors()
+    with in_the_kernel(doors) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         await doors.close_callers(0, lambda: 0)
-    silent[1].close()
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_drain_is_not_held_up_by_a_handshake_that_does_not_come(open_doors, files, ca):
+    certificates = Certificates(files.cert, files.key)
+    doors = await open_doors(certificates, header_timeout_s=60)
+    with in_the_kernel(doors):
+        async with asyncio.timeout(PATIENCE_S):
+            await doors.close_callers(0, lambda: 0)
+        # Nor does a renewal open what has been closed.
+        files.write(ca)
+        await asyncio.to_thread(certificates.refresh)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(ConnectionRefusedError):
+            in_the_kernel(doors)
