@@ -21,7 +21,7 @@ from tests.end_to_end.server import PATIENCE_S, RunningServer
 from tests.end_to_end.synthetic import assert_right
 
 MOST = 8
-FLAGS = ("--header-timeout-s", 0.5, "--body-timeout-s", 0.5, "--stall-timeout-s", 0.5, "--max-connections", MOST)
+FLAGS = ("--header-timeout-s", 1, "--body-timeout-s", 1, "--stall-timeout-s", 1, "--max-connections", MOST)
 CELLS = synthetic.cells(4, seed=3)
 GET = b"GET /v1/limits HTTP/1.1\r\nHost: h\r\n\r\n"
 
