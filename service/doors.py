@@ -58,7 +58,9 @@ class Doors:
         # gRPC would share a port that is taken (SO_REUSEPORT), or tell the reason only its own log: try it first.
         with _bound(listen.host, "grpc_port", listen.grpc_port):
             pass
-        address = f"{self._host}:{listen.grpc_port}"
+        return self._add_grpc_port(f"{self._host}:{listen.grpc_port}")
+
+    def _add_grpc_port(self, address: str) -> int:
         if self._certificates is None:
             return self._grpc.add_insecure_port(address)
         try:
