@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from model.contract import DeviceLost, Encoder, LatentParams
 from service.allowed_digests import read_digests
+from service.certificates import CertificateError, Certificates
 from service.core.admission import ByteGate
 from service.core.batch import Batch, BatcherLimits
 from service.core.batcher import Batcher
@@ -24,6 +25,7 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
+from service.core.tokens import Tokens, TokensError
 from service.core.watcher import Watcher
 from service.core.worker import ComputeStuck, Worker
 from service.metrics import PrometheusRecorder
@@ -32,8 +34,12 @@ from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
 from service.rest.model_admin_routes import AdminToken
 from service.rpc.server import build_server
-from service.settings import Settings
+from service.settings import AccessSettings, Settings, SettingsError, flag
+from service.token_file import TokenFile
 from service.version import installed_version
+
+FOLLOW_S = 1.0
+"""How often the files of tokens and certificates are read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +55,8 @@ class Service:
     batcher: Batcher[PreparedRequest, LatentParams]
     worker: Worker[PreparedRequest, LatentParams]
     watcher: Watcher | None
+    followers: tuple[Watcher, ...]
+    certificates: Certificates | None
 
     @property
     def n_calls(self) -> int:
@@ -56,11 +64,13 @@ class Service:
         return self.recorder.n_in_flight
 
     def load(self) -> None:
-        """Load and warm every model, then start the worker, and the watcher where there is one.
+        """Follow the files that may change, load and warm every model, then start the worker.
 
         Raises:
             CatalogError: a model cannot be served.
         """
+        for follower in self.followers:
+            follower.start()
         self.catalog.load_all()
         self.worker.start()
         if self.watcher is not None:
@@ -68,8 +78,8 @@ class Service:
 
     def finish(self, timeout_s: float) -> bool:
         """Let the worker finish the queue and end; False: not within `timeout_s`."""
-        if self.watcher is not None:
-            self.watcher.stop()
+        for watcher in filter(None, (self.watcher, *self.followers)):
+            watcher.stop()
         self.batcher.close()
         return self.worker.join(timeout_s)
 
@@ -97,6 +107,9 @@ def build_service(
     chosen = settings.catalog
     token = chosen.read_admin_token()
     loop = asyncio.get_running_loop()
+    followers: list[Watcher] = []
+    tokens = _tokens(settings.access, followers)
+    certificates = _certificates(settings.access, followers)
     health = Health()
     recorder = PrometheusRecorder(
         version=installed_version(), queue_capacity_cells=settings.limits.max_queue_cells, health=health
@@ -132,16 +145,24 @@ def build_service(
     )
     return Service(
         health=health,
-        http_app=CloseWhileDraining(build_app(engine), health),
+        http_app=CloseWhileDraining(build_app(engine, tokens), health),
         operator_app=build_operator_app(
             health, recorder.text, engine.repository, None if token is None else AdminToken(token)
         ),
-        grpc_server=build_server(engine, max_message_bytes=settings.limits.max_request_bytes),
+        grpc_server=build_server(
+            engine,
+            max_message_bytes=settings.limits.max_request_bytes,
+            max_connections=settings.connections.max_connections,
+            handshake_timeout_s=settings.connections.header_timeout_s,
+            tokens=tokens,
+        ),
         recorder=recorder,
         catalog=catalog,
         batcher=batcher,
         worker=worker,
         watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
+        followers=tuple(followers),
+        certificates=certificates,
     )
 
 
@@ -160,6 +181,31 @@ def _telling_of_lost_device(load: Callable[[Path], Encoder], health: Health) -> 
             raise
 
     return load_or_tell
+
+
+def _tokens(access: AccessSettings, followers: list[Watcher]) -> Tokens | None:
+    """The callers' tokens, and who follows their file."""
+    if access.tokens_file is None:
+        return None
+    tokens = Tokens()
+    try:
+        file = TokenFile(access.tokens_file, tokens)
+    except TokensError as error:
+        raise SettingsError(f"{flag('tokens_file')}: {access.tokens_file} cannot be used: {error}") from None
+    followers.append(Watcher(file.refresh, FOLLOW_S, what="the tokens file"))
+    return tokens
+
+
+def _certificates(access: AccessSettings, followers: list[Watcher]) -> Certificates | None:
+    """What the callers' ports show, and who follows its files."""
+    if access.tls_cert is None or access.tls_key is None:
+        return None
+    try:
+        certificates = Certificates(access.tls_cert, access.tls_key, access.tls_client_ca)
+    except CertificateError as error:
+        raise SettingsError(str(error)) from None
+    followers.append(Watcher(certificates.refresh, FOLLOW_S, what="the certificates"))
+    return certificates
 
 
 def _compute(batch: Batch[PreparedRequest, LatentParams]) -> list[LatentParams]:

@@ -7,12 +7,14 @@ import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import grpc
 import uvicorn
 
-from service.settings import ListenSettings, flag
+from service.certificates import Certificates, Identity
+from service.http_connection import BoundedConnection
+from service.settings import ConnectionSettings, ListenSettings, flag
 
 AsgiApp: TypeAlias = Callable[..., Awaitable[None]]
 
@@ -34,26 +36,37 @@ class Doors:
     def __init__(
         self,
         listen: ListenSettings,
+        connections: ConnectionSettings,
         *,
         http_app: AsgiApp,
         operator_app: AsgiApp,
         grpc_server: grpc.aio.Server,
+        certificates: Certificates | None = None,
     ) -> None:
         self._grpc = grpc_server
+        self._certificates = certificates
         self._host = f"[{listen.host}]" if ":" in listen.host else listen.host
         with contextlib.ExitStack() as undo:
             http = undo.enter_context(_bound(listen.host, "http_port", listen.http_port))
             operators = undo.enter_context(_bound(listen.host, "admin_port", listen.admin_port))
             self._grpc_port = self._bind_grpc(listen)
             undo.pop_all()
-        self._http = _HttpServer(http_app, http)
-        self._operators = _HttpServer(operator_app, operators)
+        self._http = _HttpServer(http_app, http, connections, certificates)
+        self._operators = _HttpServer(operator_app, operators, connections)
 
     def _bind_grpc(self, listen: ListenSettings) -> int:
         # gRPC would share a port that is taken (SO_REUSEPORT), or tell the reason only its own log: try it first.
         with _bound(listen.host, "grpc_port", listen.grpc_port):
             pass
-        return self._grpc.add_insecure_port(f"{self._host}:{listen.grpc_port}")
+        return self._add_grpc_port(f"{self._host}:{listen.grpc_port}")
+
+    def _add_grpc_port(self, address: str) -> int:
+        if self._certificates is None:
+            return self._grpc.add_insecure_port(address)
+        try:
+            return self._grpc.add_secure_port(address, _grpc_credentials(self._certificates))
+        except (RuntimeError, ValueError) as error:
+            raise ListenError(f"gRPC cannot use {flag('tls_cert')} and {flag('tls_key')}") from error
 
     async def open(self) -> None:
         """Accept connections, operators' first; the core refuses calls until it is ready."""
@@ -68,8 +81,9 @@ class Doors:
     def where(self) -> str:
         """The addresses in use, for people."""
         host, ports = self._host, self.ports()
+        s = "" if self._certificates is None else "s"
         return (
-            f"http://{host}:{ports['http_port']}, grpc://{host}:{ports['grpc_port']}, "
+            f"http{s}://{host}:{ports['http_port']}, grpc{s}://{host}:{ports['grpc_port']}, "
             f"operators http://{host}:{ports['admin_port']}"
         )
 
@@ -102,7 +116,13 @@ class Doors:
 class _HttpServer(uvicorn.Server):
     """A uvicorn server on a bound socket that leaves the process' signals alone."""
 
-    def __init__(self, app: AsgiApp, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        sock: socket.socket,
+        connections: ConnectionSettings,
+        certificates: Certificates | None = None,
+    ) -> None:
         config = uvicorn.Config(
             app,
             http="httptools",
@@ -118,7 +138,10 @@ class _HttpServer(uvicorn.Server):
         )
         super().__init__(config)
         self._socket = sock
+        self._connections = connections
+        self._certificates = certificates
         self._told = asyncio.Event()
+        self._leaving = False
         self.port: int = sock.getsockname()[1]
 
     @contextlib.contextmanager
@@ -132,12 +155,53 @@ class _HttpServer(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told.wait(), timeout=1)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and on, with every new certificate: connections that stand keep theirs."""
+        self.servers = []
+        await self._listen()
+        self.started = True
+        if self._certificates is not None:
+            loop = asyncio.get_running_loop()
+            self._certificates.subscribe(lambda: _tell(loop, self._renew))
+
+    async def _listen(self) -> None:
+        options: dict[str, Any] = {"backlog": self.config.backlog, **self._tls()}
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(self._connection, sock=self._socket, **options)
+        )
+
+    def _tls(self) -> dict[str, Any]:
+        """What each connection is told of TLS; a context is never changed, so that no session outlives it."""
+        if self._certificates is None:
+            return {}
+        return {"ssl": self._certificates.context, "ssl_handshake_timeout": self._connections.header_timeout_s}
+
+    def _connection(self) -> BoundedConnection:
+        return BoundedConnection(
+            self._connections, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    def _renew(self) -> None:
+        self._renewing = asyncio.create_task(self._listen_anew())
+
+    async def _listen_anew(self) -> None:
+        """Accept with the certificate of now: by a second listener of the same socket, then without the first."""
+        if self._leaving:
+            return
+        old = self.servers[:]
+        self._socket = self._socket.dup()
+        await self._listen()
+        del self.servers[: len(old)]
+        for listener in old:
+            listener.close()
+
     def start(self) -> None:
         """Serve in a task of the running loop."""
         self.task = asyncio.create_task(self.serve(sockets=[self._socket]))
 
     async def stop(self) -> None:
         """Accept no more, and wait until every call is answered."""
+        self._leaving = True
         await self._close_listeners_gently()
         # uvicorn would hang up at once on a connection that has yet to send its first call.
         await asyncio.sleep(FIRST_CALL_S)
@@ -147,6 +211,7 @@ class _HttpServer(uvicorn.Server):
 
     def cancel(self) -> None:
         """Drop everything."""
+        self._leaving = True
         self.task.cancel()
         for connection in list(self.server_state.connections):
             connection.transport.close()
@@ -164,19 +229,43 @@ class _HttpServer(uvicorn.Server):
             with contextlib.suppress(OSError):  # nothing left, or the peer has gone
                 while True:
                     accepted.append(listener.accept()[0])
-        loop, config = asyncio.get_running_loop(), self.config
+        loop = asyncio.get_running_loop()
+        connecting = []
         for connection in accepted:
             connection.setblocking(False)
-            await loop.connect_accepted_socket(
-                lambda: config.http_protocol_class(  # type: ignore[call-arg]
-                    config=config, server_state=self.server_state, app_state=self.lifespan.state
-                ),
-                connection,
-            )
+            taken = loop.connect_accepted_socket(self._connection, connection, **self._tls())
+            connecting.append(asyncio.ensure_future(taken))
+        if connecting:  # a handshake may take a while, or for ever
+            await asyncio.wait(connecting, timeout=FIRST_CALL_S)
 
     def _close_listeners(self) -> None:
         for listener in getattr(self, "servers", ()):  # none before its task has begun
             listener.close()
+
+
+def _grpc_credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Credentials that are renewed: gRPC asks before each handshake, on threads of its own."""
+
+    def configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration(
+            [(identity.key, identity.chain)], root_certificates=identity.client_ca
+        )
+
+    given = certificates.identity
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        if given is certificates.identity:
+            return None  # gRPC goes on with what it has; its stubs do not know of this
+        given = certificates.identity
+        return configuration(given)
+
+    return grpc.dynamic_ssl_server_credentials(configuration(given), cast(Any, renewed), certificates.asks_clients)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # a closed loop serves nobody
+        loop.call_soon_threadsafe(callback)
 
 
 def _bound(host: str, name: str, port: int) -> socket.socket:

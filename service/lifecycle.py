@@ -22,9 +22,10 @@ from typing import Any, NoReturn, Protocol, TypeAlias
 import grpc
 import uvloop
 
+from service.certificates import Certificates
 from service.core.health import Health, ServingState
 from service.doors import AsgiApp, Doors, ListenError
-from service.settings import DrainSettings, ListenSettings, Settings, SettingsError, flag
+from service.settings import ConnectionSettings, DrainSettings, ListenSettings, Settings, SettingsError, flag
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,11 @@ class Service(Protocol):
     @property
     def grpc_server(self) -> grpc.aio.Server:
         """The callers' gRPC server, without a port and not started."""
+        ...
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """What the callers' ports show; None: they are not encrypted."""
         ...
 
     @property
@@ -137,7 +143,7 @@ async def _build_and_serve(settings: Settings) -> int:
         except SettingsError as error:
             log.error("%s", error)
             return 1
-        return await serve(service, settings.listen, settings.drain, stop=stop)
+        return await serve(service, settings.listen, settings.drain, settings.connections, stop=stop)
 
 
 def _leave(code: int) -> NoReturn:
@@ -152,6 +158,7 @@ async def serve(
     service: Service,
     listen: ListenSettings,
     drain: DrainSettings,
+    connections: ConnectionSettings = ConnectionSettings(),  # noqa: B008 - frozen
     *,
     stop: StopRequests,
     sleep: Sleep = asyncio.sleep,
@@ -166,9 +173,11 @@ async def serve(
     try:
         doors = Doors(
             listen,
+            connections,
             http_app=service.http_app,
             operator_app=service.operator_app,
             grpc_server=service.grpc_server,
+            certificates=service.certificates,
         )
     except ListenError as error:
         log.error("%s", error)

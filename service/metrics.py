@@ -172,4 +172,4 @@ def _facts(call: Call, duration_s: float) -> dict[str, Any]:
         "outcome": call.outcome,
         "duration_ms": round(duration_s * 1000, 3),
         "phases_ms": {phase: round(seconds * 1000, 3) for phase, seconds in call.phase_s.items()},
-    }
+    } | ({"caller": call.caller} if call.caller else {})

@@ -9,19 +9,16 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from service.core.served_versions import ALL_VERSIONS, SPELLING, ServedVersions
+from service.core.tokens import MIN_TOKEN_CHARACTERS, TOKEN
 from service.setting_readers import Read, a_file, matching, number, one_of, size, switch, whole
 
 PREFIX = "TOTALVI_"
 MIB = 1 << 20
-MIN_TOKEN_CHARACTERS = 16
-
-_TOKEN = re.compile(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},4096}}")
 
 
 class SettingsError(Exception):
@@ -58,6 +55,46 @@ class ListenSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """What one connection may hold, and for how long."""
+
+    max_connections: int = setting(4096, whole(1, 1 << 20), "most connections of a port; further ones are closed")
+    header_timeout_s: float = setting(
+        10.0, number(0.01, 3600), "seconds for a connection's handshake, and for a request's headers", shown="10"
+    )
+    body_timeout_s: float = setting(
+        120.0, number(0.01, 86_400), "seconds for the body of a REST request, from its headers on", shown="120"
+    )
+    stall_timeout_s: float = setting(
+        30.0, number(0.01, 3600), "seconds in which a REST caller must have taken some of its answer", shown="30"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may call, and how the callers' ports are encrypted; the operators' port is plain HTTP."""
+
+    tokens_file: Path | None = dataclasses.field(
+        default=None,
+        metadata=option(
+            a_file, "file of the callers' tokens, NAME TOKEN [EXPIRES] a line; followed", "no token is asked for"
+        ),
+    )
+    tls_cert: Path | None = dataclasses.field(
+        default=None, metadata=option(a_file, "file of the callers' ports' certificate chain, PEM; followed", "no TLS")
+    )
+    tls_key: Path | None = dataclasses.field(
+        default=None, metadata=option(a_file, "file of the certificate's private key, PEM; followed", "no TLS")
+    )
+    tls_client_ca: Path | None = dataclasses.field(
+        default=None,
+        metadata=option(
+            a_file, "file of the CAs of which callers must show a certificate, PEM; followed", "none is asked for"
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CatalogSettings:
     """Which models are served, and who may change that while the service runs."""
 
@@ -76,7 +113,7 @@ class CatalogSettings:
         metadata=option(a_file, "file of the token that /admin on the operators' port asks for", "/admin is off"),
     )
     repository_api: bool = setting(
-        False, switch, "whether callers may load and unload models, without a token: on or off", shown="off"
+        False, switch, "whether callers may load and unload models, as they may call: on or off", shown="off"
     )
 
     def read_admin_token(self) -> str | None:
@@ -94,7 +131,7 @@ class CatalogSettings:
             raise SettingsError(f"{source}: {self.admin_token_file} cannot be read ({error.strerror})") from None
         except UnicodeDecodeError:
             token = ""
-        if not _TOKEN.fullmatch(token):
+        if not TOKEN.fullmatch(token):
             wanted = f"one word of {MIN_TOKEN_CHARACTERS} or more plain characters"
             raise SettingsError(f"{source}: {self.admin_token_file} must hold {wanted}")
         return token
@@ -185,6 +222,8 @@ class Settings:
         metadata=option(matching(r".+", "a directory", Path), "directory of the models", "required")
     )
     listen: ListenSettings = dataclasses.field(default_factory=ListenSettings)
+    connections: ConnectionSettings = dataclasses.field(default_factory=ConnectionSettings)
+    access: AccessSettings = dataclasses.field(default_factory=AccessSettings)
     catalog: CatalogSettings = dataclasses.field(default_factory=CatalogSettings)
     device: DeviceSettings = dataclasses.field(default_factory=DeviceSettings)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
@@ -195,6 +234,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Raise `SettingsError` where the groups do not fit each other."""
         _refuse_equal_ports(self.listen)
+        _refuse_half_of_tls(self.access)
 
     @classmethod
     def from_args(cls, namespace: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -220,6 +260,8 @@ class Settings:
 
 GROUPS: dict[str, type] = {
     "listen": ListenSettings,
+    "connections": ConnectionSettings,
+    "access": AccessSettings,
     "catalog": CatalogSettings,
     "device": DeviceSettings,
     "batch": BatchSettings,
@@ -292,3 +334,12 @@ def _refuse_equal_ports(listen: ListenSettings) -> None:
         if port and port in seen:
             raise SettingsError(f"{flag(seen[port])} and {flag(name)} are both {port}: give each its own port")
         seen[port] = name
+
+
+def _refuse_half_of_tls(access: AccessSettings) -> None:
+    given = [name for name in ("tls_cert", "tls_key", "tls_client_ca") if getattr(access, name) is not None]
+    missing = [name for name in ("tls_cert", "tls_key") if name not in given]
+    if given and missing:
+        raise SettingsError(
+            f"{flag(given[0])} needs {' and '.join(map(flag, missing))}: give them too, or none of them"
+        )

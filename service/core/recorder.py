@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol, TypeAlias
 
 from service.core.admission import ByteGate
+from service.core.caller import CALLER
 from service.core.errors import ErrorKind, ServiceError
 from service.core.priority import Priority
 
@@ -37,6 +38,7 @@ class Call:
         bodies: where the bytes that it holds are counted; None: nowhere.
         held_bytes: of its bodies in memory.
         outcome: `ok` or the value of an `ErrorKind`.
+        caller: name of the caller's token; empty where no token was asked for.
     """
 
     transport: str
@@ -53,6 +55,7 @@ class Call:
     bodies: ByteGate | None = None
     held_bytes: int = 0
     outcome: str = "ok"
+    caller: str = dataclasses.field(default_factory=CALLER.get)
 
     def expect(self, n_bytes: int) -> None:
         """Refuse a body of that size at once where there is no room for it now; nothing is held yet.

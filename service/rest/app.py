@@ -13,8 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.request_id import request_id_from
-from service.rest import headers, open_inference_schemas
-from service.rest.errors import open_inference_error, problem
+from service.core.tokens import Tokens
+from service.rest import bearer, headers, open_inference_schemas
+from service.rest.bearer import BearerTokens
+from service.rest.errors import error_of_path
 from service.rest.lane import CellLane
 from service.rest.open_inference_routes import open_inference_router
 from service.rest.repository_routes import repository_router
@@ -22,8 +24,13 @@ from service.rest.schemas import components
 from service.rest.v1_routes import v1_router
 
 
-def build_app(engine: Engine) -> FastAPI:
-    """The REST service over an engine, as an ASGI application."""
+def build_app(engine: Engine, tokens: Tokens | None = None) -> FastAPI:
+    """The REST service over an engine, as an ASGI application.
+
+    Args:
+        engine: answers.
+        tokens: of which every call must bear one; None: none is asked for.
+    """
     app = _DescribedApp(
         title="totalvi-serve",
         summary="The encoder of a trained totalVI model: counts in, latent distributions and samples out.",
@@ -40,7 +47,10 @@ def build_app(engine: Engine) -> FastAPI:
         },
     )
     with_cells = (v1_router(engine), open_inference_router(engine))
+    # Middleware stands around what was added before it: a refused token goes no further, and bears its id, too.
     app.add_middleware(CellLane, routers=with_cells)
+    if tokens is not None:
+        app.add_middleware(BearerTokens, engine=engine, tokens=tokens)
     app.add_middleware(RequestId)
     for router in (*with_cells, repository_router(engine)):
         app.include_router(router)
@@ -55,6 +65,8 @@ class _DescribedApp(FastAPI):
         document = super().openapi()
         document["components"]["schemas"] |= components() | open_inference_schemas.components()
         document["components"]["headers"] = headers.ANSWERED
+        document["components"]["securitySchemes"] = bearer.SCHEMES
+        document["security"] = bearer.REQUIREMENTS
         return document
 
 
@@ -87,8 +99,7 @@ class RequestId:
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    answer = open_inference_error if f"{request.url.path}/".startswith("/v2/") else problem
-    return answer(error, request.state.request_id)
+    return error_of_path(request.url.path)(error, request.state.request_id)
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import orjson
@@ -71,6 +71,11 @@ def open_inference_error(error: Exception, request_id: str) -> Response:
     return Response(orjson.dumps({"error": error.detail}), status, headers, JSON)
 
 
+def error_of_path(path: str) -> Callable[[Exception, str], Response]:
+    """What writes the errors of a path: each protocol has its own."""
+    return open_inference_error if f"{path}/".startswith("/v2/") else problem
+
+
 def _refusal(error: Exception, request_id: str) -> tuple[ServiceError, int, dict[str, str]]:
     """What a caller is told, the status and the headers."""
     status: int | None = None
@@ -80,6 +85,8 @@ def _refusal(error: Exception, request_id: str) -> tuple[ServiceError, int, dict
         headers |= error.headers or {}
         error = _of_router(error)
     error = for_caller(error, request_id)
+    if error.kind is ErrorKind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.kind in _RETRIABLE:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
     return error, status or HTTP_STATUS[error.kind][0], headers
@@ -118,8 +125,9 @@ def _documented(
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         status, title = HTTP_STATUS[kind]
-        retry = ("Retry-After",) if kind in _RETRIABLE else ()
-        responses[status] = {"description": title, "content": content, "headers": described(*headers, *retry)}
+        own = ["Retry-After"] if kind in _RETRIABLE else []
+        own += ["WWW-Authenticate"] if kind is ErrorKind.UNAUTHENTICATED else []
+        responses[status] = {"description": title, "content": content, "headers": described(*headers, *own)}
     responses["default"] = {
         "description": "Any other error",
         "content": content,

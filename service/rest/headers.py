@@ -42,6 +42,7 @@ ANSWERED: dict[str, dict[str, Any]] = {
         "description": "Seconds after which trying again may help.",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string", "const": "Bearer"}},
     "ETag": {"description": "Digest of the body, for `If-None-Match`.", "schema": {"type": "string"}},
 }
 """The response headers of our own, as OpenAPI describes them."""

@@ -20,6 +20,9 @@ _STEP_BYTES = 512
 # RFC 9659: what a zstd content encoding may ask its reader to remember.
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 
+# Each begins anew: 64 MiB of empty ones cost 4 s. Tools that write many give each some 64 KiB of content.
+_MOST_MEMBERS = 10_000
+
 
 class _Inflater(Protocol):
     """One gzip member or zstd frame on its way out."""
@@ -80,19 +83,23 @@ def decompress(body: bytes | bytearray, encoding: str, limit: int) -> bytes | by
 
     Raises:
         ServiceError: `too_large` once the limit is passed, having inflated little more than that; `malformed` for
-            data that is corrupt, cut short, or followed by something else.
+            data that is corrupt, cut short, of too many members, or followed by something else.
     """
     if encoding == "identity":
         return body
     begin = _inflaters()[encoding]
     content = bytearray()
     member = begin()
+    n_members = 1
     try:
         for start in range(0, len(body), _STEP_BYTES):
             piece = bytes(body[start : start + _STEP_BYTES])
             while piece:
                 if member.eof:
                     member = begin()
+                    n_members += 1
+                    if n_members > _MOST_MEMBERS:
+                        malformed(f"the body is of more than {_MOST_MEMBERS} {encoding} members or frames")
                 content += member.decompress(piece)
                 _check_size(len(content), limit)
                 piece = member.unused_data if member.eof else b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import ModelState
 from service.core.repository import Repository
 from service.core.request_id import request_id_from
+from service.core.tokens import bearer_token, digest_of
 from service.rest.errors import problem
 from service.rest.headers import JSON
 
@@ -26,12 +26,12 @@ class AdminToken:
     """A secret that is compared in constant time and kept as its digest, so that nothing can print it."""
 
     def __init__(self, text: str) -> None:
-        self._digest = _digest(text)
+        self._digest = digest_of(text)
 
     def admits(self, request: Request) -> bool:
         """Whether the request bears it."""
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(given.strip()), self._digest)
+        given = bearer_token(request.headers.getlist("authorization"))
+        return given is not None and hmac.compare_digest(digest_of(given), self._digest)
 
 
 def model_admin_routes(repository: Repository, token: AdminToken | None) -> list[Route]:
@@ -50,10 +50,7 @@ def model_admin_routes(repository: Repository, token: AdminToken | None) -> list
         except Exception as error:
             if not isinstance(error, ServiceError) or error.kind is ErrorKind.INTERNAL:
                 log.exception("an admin call failed", extra={"request_id": request_id})
-            refusal = problem(error, request_id)
-            if refusal.status_code == 401:
-                refusal.headers["WWW-Authenticate"] = "Bearer"
-            return refusal
+            return problem(error, request_id)
 
     async def list_models(request: Request) -> Response:
         async def work() -> list[ModelState]:
@@ -85,10 +82,6 @@ def _admit(request: Request, token: AdminToken | None) -> None:
         raise ServiceError(ErrorKind.FORBIDDEN, "the admin calls are off; --admin-token-file turns them on")
     if not token.admits(request):
         raise ServiceError(ErrorKind.UNAUTHENTICATED, "this call needs the operators' token: Authorization: Bearer …")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
 def _states(states: list[ModelState], request_id: str) -> Response:

@@ -28,10 +28,15 @@ from service.rest.open_inference_schemas import (
 )
 from service.version import DISTRIBUTION, installed_version
 
-_NO_ANSWER = documented_open_inference(ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE)
+_NO_ANSWER = documented_open_inference(
+    ErrorKind.UNAUTHENTICATED, ErrorKind.NOT_FOUND, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE
+)
 _READ_DOCS: dict[str, Any] = {"responses": {200: {"headers": headers.described()}} | _NO_ANSWER}
 _NOT_YET = {"description": "Not now", "headers": headers.described()}
-_PROBE_DOCS: dict[str, Any] = {"responses": {200: {"headers": headers.described()}, 503: _NOT_YET}}
+_PROBE_DOCS: dict[str, Any] = {
+    "responses": {200: {"headers": headers.described()}, 503: _NOT_YET}
+    | documented_open_inference(ErrorKind.UNAUTHENTICATED)
+}
 _BINARY: dict[str, Any] = {
     "schema": {"type": "string", "format": "binary", "description": "The JSON, and behind it the binary data."}
 }

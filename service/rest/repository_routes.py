@@ -22,7 +22,14 @@ from service.rest.open_inference_schemas import IndexedModel
 
 _MAX_BODY_BYTES = 1 << 16
 
-_KINDS = (ErrorKind.MALFORMED, ErrorKind.FORBIDDEN, ErrorKind.TOO_LARGE, ErrorKind.INTERNAL, ErrorKind.UNAVAILABLE)
+_KINDS = (
+    ErrorKind.MALFORMED,
+    ErrorKind.UNAUTHENTICATED,
+    ErrorKind.FORBIDDEN,
+    ErrorKind.TOO_LARGE,
+    ErrorKind.INTERNAL,
+    ErrorKind.UNAVAILABLE,
+)
 _INDEX_ANSWERS = {200: {"headers": headers.described()}} | documented_open_inference(*_KINDS)
 _CHANGE_ANSWERS = {200: {"headers": headers.described()}} | documented_open_inference(
     *_KINDS, ErrorKind.NOT_FOUND, ErrorKind.OVERLOADED

@@ -9,7 +9,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.core.engine import Engine
+from service.core.tokens import Tokens
 from service.rpc import encoder_servicer, open_inference_servicer
+from service.rpc.bearer import BearerTokens
 from service.rpc.encoder_servicer import EncoderServicer
 from service.rpc.health_servicer import HealthServicer
 from service.rpc.open_inference_servicer import OpenInferenceServicer
@@ -24,7 +26,14 @@ _WITH_CELLS = {
 }
 
 
-def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
+def build_server(
+    engine: Engine,
+    *,
+    max_message_bytes: int,
+    max_connections: int = 4096,
+    handshake_timeout_s: float = 10.0,
+    tokens: Tokens | None = None,
+) -> grpc.aio.Server:
     """The server of `engine`, bound to no port yet and not started; made on the event loop that is to serve it.
 
     The caller adds the port: `server.add_insecure_port("127.0.0.1:8001")` returns its number (0 asks for a free one)
@@ -35,12 +44,17 @@ def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
     Args:
         engine: answers.
         max_message_bytes: longest request taken; a longer one is refused with `RESOURCE_EXHAUSTED`.
+        max_connections: most connections at a time; further ones are closed.
+        handshake_timeout_s: what a new connection has to finish the handshakes of TLS and HTTP/2.
+        tokens: of which every call but those of health must bear one; None: none is asked for.
     """
     options: list[tuple[str, int]] = [
         ("grpc.max_receive_message_length", max_message_bytes + _FRAMING_BYTES),
         ("grpc.max_send_message_length", -1),
         # Identity only, else `UNIMPLEMENTED`: grpc inflates a message before it looks at the limit, 1 MB to 1 GB.
         ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        ("grpc.server_handshake_timeout_ms", round(handshake_timeout_s * 1000)),
         # A port that another process holds is an error, not a share of its calls.
         ("grpc.so_reuseport", 0),
         # Peers that vanished are found within about a minute, and their calls cancelled.
@@ -51,7 +65,7 @@ def build_server(engine: Engine, *, max_message_bytes: int) -> grpc.aio.Server:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_a_fault)
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=options, interceptors=() if tokens is None else (BearerTokens(engine, tokens),))
     services = {
         encoder_servicer.SERVICE_NAME: EncoderServicer(engine).method_handlers(),
         open_inference_servicer.SERVICE_NAME: OpenInferenceServicer(engine).method_handlers(),

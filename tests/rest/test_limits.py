@@ -134,6 +134,7 @@ def test_the_limit_holds_after_decompression(encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODERS)
 def test_a_bomb_is_stopped_early(encoding: str) -> None:
+    """RELIABILITY 7: 1 MB of gzip that would be 1 GB."""
     bomb = bytearray(ENCODERS[encoding](bytes(64 << 20)) * 16)
     assert len(bomb) < 1_100_000
     tracemalloc.start()
@@ -143,6 +144,14 @@ def test_a_bomb_is_stopped_early(encoding: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("encoding", ENCODERS)
+def test_members_without_content_do_not_go_on_for_ever(encoding: str) -> None:
+    empty = ENCODERS[encoding](b"")
+    assert decompress(bytearray(empty * 10_000), encoding, 1) == b""
+    with refused(ErrorKind.MALFORMED):
+        decompress(bytearray(empty * 10_001), encoding, 1)
 
 
 @pytest.mark.parametrize("encoding", ENCODERS)

@@ -166,6 +166,8 @@ def test_every_answer_documents_its_headers(v1: dict[str, Any]) -> None:
                 expected = {"X-Request-Id"}
                 if method == "post":
                     expected.add("Server-Timing")
+                if status == "401":
+                    expected.add("WWW-Authenticate")
                 if status in ("429", "503"):
                     expected.add("Retry-After")
                 if status in ("200", "304") and "{model}" in path and method == "get":
@@ -183,6 +185,8 @@ def test_the_protocol_answers_our_headers(v2: dict[str, Any]) -> None:
                     expected.add("Server-Timing")
                     if status == "200":
                         expected.add("Inference-Header-Content-Length")
+                if status == "401":
+                    expected.add("WWW-Authenticate")
                 if status in ("429", "503") and not path.startswith("/v2/health/"):
                     expected.add("Retry-After")
                 assert response["headers"].keys() == expected, (path, status)

@@ -19,7 +19,7 @@ from service.core.batcher import Batcher
 from service.core.catalog import CatalogError
 from service.core.health import ServingState
 from service.core.messages import Limits
-from service.settings import BatchSettings, DeviceSettings, LimitSettings, Settings
+from service.settings import AccessSettings, BatchSettings, DeviceSettings, LimitSettings, Settings, SettingsError
 from tests.fakes import FakeEncoder, Gate
 
 PATIENCE_S = 10.0
@@ -251,3 +251,36 @@ async def test_the_grpc_server_is_bound_to_nothing_yet(service):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
         assert await check(b"") == b"\x08\x01"
+
+
+async def test_a_tokens_file_closes_both_doors_to_callers_and_leaves_the_operators_open(build, models, tmp_path):
+    path = tmp_path / "tokens"
+    path.write_text("alice 0123456789abcdef\n")
+    service = build(models, access=AccessSettings(tokens_file=path))
+    service.load()
+    service.health.mark_ready()
+    assert (await encode(service)).status_code == 401
+    assert (await operators(service, "/metrics")).status_code == 200
+    port = service.grpc_server.add_insecure_port("127.0.0.1:0")
+    await service.grpc_server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        listing = channel.unary_unary("/totalvi.v1.EncoderService/ListModels")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await listing(b"")
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert await listing(b"", metadata=(("authorization", "Bearer 0123456789abcdef"),))
+
+
+@pytest.mark.parametrize("content", [None, "", "alice short\n"])
+async def test_a_tokens_file_that_cannot_be_used_refuses_to_start(build, models, tmp_path, content):
+    path = tmp_path / "tokens"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SettingsError, match=r"^--tokens-file: .* cannot be used: ") as refused:
+        build(models, access=AccessSettings(tokens_file=path))
+    assert "short" not in str(refused.value)
+
+
+async def test_certificates_that_cannot_be_used_refuse_to_start(build, models, tmp_path):
+    with pytest.raises(SettingsError, match=r"^--tls-cert cannot be read \(No such file or directory\)$"):
+        build(models, access=AccessSettings(tls_cert=tmp_path / "c", tls_key=tmp_path / "k"))

@@ -40,10 +40,8 @@ def stub_module(monkeypatch):
         (["serve"], "'run', 'export', 'inspect', 'healthcheck'"),
         (["run"], "--models DIRECTORY"),
         (["run", "--models", "m", "--http-port", "x"], "--http-port 'x': give a whole number"),
-        (
-            ["run", "--models", "m", "--tokens-file", "t"],
-            "unknown argument --tokens-file; see totalvi-serve run --help",
-        ),
+        (["run", "--models", "m", "--tokens", "t"], "unknown argument --tokens; see totalvi-serve run --help"),
+        (["run", "--models", "m", "--tls-cert", "c"], "--tls-cert needs --tls-key"),
         (["run", "--models", "m", "--admin"], "unknown argument --admin"),
         (["run", "--model", "m"], "unknown argument --model"),
         (["run", "--models"], "--models"),

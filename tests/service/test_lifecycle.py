@@ -37,6 +37,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.health = Health()
+        self.certificates = None
         self.did: list[str] = []
         self.n_calls = 0
         self.may_load, self.may_finish = threading.Event(), threading.Event()

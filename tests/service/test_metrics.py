@@ -67,6 +67,14 @@ def test_a_call_that_ends_well(recorder):
     assert value(recorder, "totalvi_phase_duration_seconds_sum", phase="compute") == 0.125
 
 
+def test_the_log_tells_whose_call_it_was(recorder, caplog):
+    caplog.set_level(logging.INFO, "totalvi.access")
+    for caller in ("alice", ""):
+        with Recorded(recorder, call(caller=caller)):
+            pass
+    assert [getattr(record, "caller", None) for record in caplog.records] == ["alice", None]
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [

@@ -72,8 +72,7 @@ async def test_a_request_ends_on_the_version_it_began_with(
     running = asyncio.create_task(encode(service))
     await asyncio.to_thread(encoders.gate.wait_entered)
     queued = asyncio.create_task(encode(service))
-    while service.batcher.n_waiting_cells == 0:
-        await asyncio.sleep(0)
+    await gathered(service, 2)
 
     put(tmp_path / "models", "2")
     assert (await admin(service, "m/load")).status_code == 200
@@ -102,12 +101,19 @@ async def test_requests_for_two_versions_share_no_batch(service: Service, encode
     first = asyncio.create_task(_encode_version(service, "1"))
     await asyncio.to_thread(encoders.gate.wait_entered)
     rest = [asyncio.create_task(_encode_version(service, version)) for version in "121212"]
-    while service.batcher.n_waiting_cells < 6:
-        await asyncio.sleep(0)
+    await gathered(service, 7)
     encoders.gate.open()
     assert [(await answer).json()["model_version"] for answer in (first, *rest)] == list("1121212")
     sizes = [made.batch_sizes for ref in encoders.made if (made := ref()) is not None]
     assert sorted(sizes) == [[1, 3], [3]]
+
+
+async def gathered(service: Service, n_calls: int) -> None:
+    """Until so many calls are under way, and all but the running one have come as far as they can."""
+    while service.n_calls < n_calls:
+        await asyncio.sleep(0)
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 async def _encode_version(service: Service, version: str) -> httpx.Response:

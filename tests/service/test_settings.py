@@ -22,6 +22,14 @@ TABLE = [
     ("--http-port", "TOTALVI_HTTP_PORT", "listen.http_port", 8000, "0", 0),
     ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
     ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
+    ("--max-connections", "TOTALVI_MAX_CONNECTIONS", "connections.max_connections", 4096, "1", 1),
+    ("--header-timeout-s", "TOTALVI_HEADER_TIMEOUT_S", "connections.header_timeout_s", 10.0, "0.5", 0.5),
+    ("--body-timeout-s", "TOTALVI_BODY_TIMEOUT_S", "connections.body_timeout_s", 120.0, "60", 60.0),
+    ("--stall-timeout-s", "TOTALVI_STALL_TIMEOUT_S", "connections.stall_timeout_s", 30.0, "5", 5.0),
+    ("--tokens-file", "TOTALVI_TOKENS_FILE", "access.tokens_file", None, "a", Path("a")),
+    ("--tls-cert", "TOTALVI_TLS_CERT", "access.tls_cert", None, "a", Path("a")),
+    ("--tls-key", "TOTALVI_TLS_KEY", "access.tls_key", None, "a", Path("a")),
+    ("--tls-client-ca", "TOTALVI_TLS_CLIENT_CA", "access.tls_client_ca", None, "a", Path("a")),
     ("--versions", "TOTALVI_VERSIONS", "catalog.versions", ALL_VERSIONS, "latest", ServedVersions({"*": "latest"})),
     ("--allowed-sha256-file", "TOTALVI_ALLOWED_SHA256_FILE", "catalog.allowed_sha256_file", None, "a", Path("a")),
     ("--watch-models", "TOTALVI_WATCH_MODELS", "catalog.watch_models", 0.0, "2.5", 2.5),
@@ -63,10 +71,12 @@ def held(chosen: Settings, where: str) -> object:
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
 def test_each_setting_has_a_flag_a_variable_and_a_default(row):
     flag, variable, where, default, text, value = row
+    # What is of no use alone.
+    others = {"TOTALVI_TLS_CERT": "c", "TOTALVI_TLS_KEY": "k"} if flag.startswith("--tls") else {}
     assert held(load(), where) == default
-    assert held(load(**{variable: text}), where) == value
-    assert held(load(flag, text), where) == value
-    assert type(held(load(flag, text), where)) is type(value)
+    assert held(load(**{**others, variable: text}), where) == value
+    assert held(load(flag, text, **others), where) == value
+    assert type(held(load(flag, text, **others), where)) is type(value)
 
 
 def test_the_table_is_complete():
@@ -93,7 +103,7 @@ def test_models_is_required():
         ("TOTALVI_LOGLEVEL", "TOTALVI_LOG_LEVEL"),
         ("TOTALVI_", "TOTALVI_"),
         # Features that are not built: never silently ignored.
-        ("TOTALVI_TOKENS_FILE", "TOTALVI_"),
+        ("TOTALVI_TOKENS", "TOTALVI_TOKENS_FILE"),
         ("TOTALVI_ADMIN", "TOTALVI_ADMIN_PORT"),
     ],
 )
@@ -147,6 +157,10 @@ def test_sizes(text, n_bytes):
         ("--max-request-bytes", "0"),
         ("--max-request-bytes", "2GiB"),
         ("--max-request-bytes", "-5"),
+        ("--max-connections", "0"),
+        ("--header-timeout-s", "0"),
+        ("--tokens-file", ""),
+        ("--tls-key", ""),
         ("--drain-timeout-s", "soon"),
         ("--drain-timeout-s", "0"),
         ("--log-level", "loud"),
@@ -166,6 +180,10 @@ def test_nonsense_is_refused_by_name(flag, text):
     [
         (("--http-port", "8001"), ("--http-port", "--grpc-port")),
         (("--admin-port", "8000"), ("--http-port", "--admin-port")),
+        (("--tls-cert", "c"), ("--tls-cert", "--tls-key")),
+        (("--tls-key", "k"), ("--tls-cert", "--tls-key")),
+        (("--tls-client-ca", "a"), ("--tls-client-ca", "--tls-cert", "--tls-key")),
+        (("--tls-client-ca", "a", "--tls-key", "k"), ("--tls-cert", "--tls-key")),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(arguments, flags):
