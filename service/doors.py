@@ -29,7 +29,11 @@ class ListenError(Exception):
 
 
 class Doors:
-    """The three servers of a process. Their ports are taken at construction, before anything slow."""
+    """The three servers of a process. Their ports are taken at construction, before anything slow.
+
+    Until the service is ready REST answers that it is not, which a proxy takes as a reason to ask another replica. What
+    gRPC says of that no proxy understands: its port refuses connections, and these do go elsewhere.
+    """
 
     def __init__(
         self,
@@ -44,21 +48,21 @@ class Doors:
         with contextlib.ExitStack() as undo:
             http = undo.enter_context(_bound(listen.host, "http_port", listen.http_port))
             operators = undo.enter_context(_bound(listen.host, "admin_port", listen.admin_port))
-            self._grpc_port = self._bind_grpc(listen)
+            self._grpc_held = undo.enter_context(_held(listen.host, "grpc_port", listen.grpc_port))
             undo.pop_all()
+        self._grpc_port: int = self._grpc_held.getsockname()[1]
         self._http = _HttpServer(http_app, http)
         self._operators = _HttpServer(operator_app, operators)
 
-    def _bind_grpc(self, listen: ListenSettings) -> int:
-        # gRPC would share a port that is taken (SO_REUSEPORT), or tell the reason only its own log: try it first.
-        with _bound(listen.host, "grpc_port", listen.grpc_port):
-            pass
-        return self._grpc.add_insecure_port(f"{self._host}:{listen.grpc_port}")
-
     async def open(self) -> None:
-        """Accept connections, operators' first; the core refuses calls until it is ready."""
+        """Accept connections of HTTP, operators' first; the core refuses calls until it is ready."""
         self._operators.start()
         self._http.start()
+
+    async def open_grpc(self) -> None:
+        """Accept connections of gRPC, once the service is ready."""
+        with self._grpc_held:
+            self._grpc.add_insecure_port(f"{self._host}:{self._grpc_port}")
         await self._grpc.start()
 
     def ports(self) -> dict[str, int]:
@@ -97,6 +101,7 @@ class Doors:
         """Close whatever is still open, now."""
         self._http.cancel()
         self._operators.cancel()
+        self._grpc_held.close()
 
 
 class _HttpServer(uvicorn.Server):
@@ -177,6 +182,20 @@ class _HttpServer(uvicorn.Server):
     def _close_listeners(self) -> None:
         for listener in getattr(self, "servers", ()):  # none before its task has begun
             listener.close()
+
+
+def _held(host: str, name: str, port: int) -> socket.socket:
+    """A socket that holds a port but does not listen: who connects is refused, and no other process can take it.
+
+    gRPC can listen there beside it (both with SO_REUSEADDR); it would itself share a port that is taken (SO_REUSEPORT),
+    or tell the reason only its own log.
+    """
+    with _bound(host, name, port) as listening:
+        family, address = listening.family, listening.getsockname()
+    holding = socket.socket(family, socket.SOCK_STREAM)
+    holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holding.bind(address)
+    return holding
 
 
 def _bound(host: str, name: str, port: int) -> socket.socket:

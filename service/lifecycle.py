@@ -176,6 +176,7 @@ async def serve(
         threading.Thread(target=_load, args=(service,), name="model-loader", daemon=True).start()
         await _first(ready.wait(), failed.wait(), stop.asked.wait(), doors.broken())
         if health.ready:
+            await doors.open_grpc()
             log.info("ready: %s", doors.where(), extra=doors.ports())
             await _first(failed.wait(), stop.asked.wait(), doors.broken())
         if not (failed.is_set() or stop.asked.is_set()):
