@@ -75,6 +75,11 @@ class ServerProcess:
         return code, [line for line in lines if not any(level in line.replace(" ", "") for level in news)]
 
     @property
+    def log(self) -> Path:
+        """What it has written so far."""
+        return Path(self._log.name)
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import statistics
 import sys
 import tempfile
@@ -47,6 +48,7 @@ class Watched:
         before: open files and threads, when it was ready and had answered nothing.
         minutes: of each look at it.
         rss_mib: resident memory at each look.
+        longest_s: call that the server has logged.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Watched:
     before: dict[str, int]
     minutes: list[float] = dataclasses.field(default_factory=list)
     rss_mib: list[float] = dataclasses.field(default_factory=list)
+    longest_s: float = 0.0
 
     def look(self, minutes: float) -> None:
         """See how much memory it has."""
@@ -89,6 +92,12 @@ def under_way(server: ServerProcess) -> dict[str, float]:
             if sample.name in found:
                 found[sample.name] += sample.value
     return found
+
+
+def longest_call_s(log: Path) -> float:
+    """The longest call by the server's own clock; a caller's own process may be slow, too."""
+    with log.open() as lines:
+        return max((json.loads(line)["duration_ms"] / 1e3 for line in lines if '"duration_ms"' in line), default=0.0)
 
 
 def left_behind(watched: Watched) -> tuple[dict[str, float], dict[str, int]]:
@@ -126,6 +135,8 @@ def main() -> int:
             stack.enter_context(watched.crowd)
         soak(all_watched, options.minutes)
         tallies = [watched.crowd.stop() for watched in all_watched]
+        for watched in all_watched:
+            watched.longest_s = longest_call_s(watched.server.log)
         outcomes = [
             (watched, tally, *left_behind(watched), *watched.server.stop())
             for watched, tally in zip(all_watched, tallies, strict=True)
@@ -157,6 +168,7 @@ def report(outcomes: Sequence[tuple[Watched, Tally, dict[str, float], dict[str, 
                 watched.name,
                 f"{tally.right.total():,}",
                 str(len(tally.failures)),
+                f"{watched.longest_s:.1f}",
                 left,
                 f"{watched.before['files']} → {now['files']}",
                 f"{watched.before['threads']} → {now['threads']}",
@@ -172,8 +184,18 @@ def report(outcomes: Sequence[tuple[Watched, Tally, dict[str, float], dict[str, 
         memory.append((watched.name, *(f"{rss:.0f}" for rss in medians)))
         for line in (*tally.failures[:10], *complaints[:10]):
             print(f"{watched.name}: {line}", file=sys.stderr)
-    head = ("", "calls", "failed", "left in flight or queued", "files", "threads", "exit code", "complaints")
-    print(markdown((*head, f"MiB a minute after {SETTLED_MINUTES:g}", "memory"), lines, left={0, 9}))
+    head = (
+        "",
+        "calls",
+        "failed",
+        "longest, s",
+        "left in flight or queued",
+        "files",
+        "threads",
+        "exit code",
+        "complaints",
+    )
+    print(markdown((*head, f"MiB a minute after {SETTLED_MINUTES:g}", "memory"), lines, left={0, 10}))
     print(f"\nResident MiB, the median of each minute; flat is at most {MOST_MIB_A_MINUTE:g} MiB a minute:\n")
     print(markdown(("", *map(str, at_minutes)), memory, left={0}))
     return int(not holds)

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Self, TypeAlias
 
@@ -47,7 +48,7 @@ class Tally:
 
     Attributes:
         right: calls with the right outcome, by kind of caller.
-        failures: what was told of each other call, its kind first.
+        failures: what was told of each other call, its kind first, and how long it lasted.
         repeated: gRPC calls that were cut before the service saw them, and made again.
     """
 
@@ -121,10 +122,12 @@ class Crowd:
 
     async def _keep_calling(self, kind: str, call: Call) -> None:
         while not self._over:
+            began = time.monotonic()
             try:
                 await call()
             except Exception as error:
-                self._tally.failures.append(f"{kind}: {error!r}")
+                lasted, at = time.monotonic() - began, time.strftime("%H:%M:%S")
+                self._tally.failures.append(f"{kind}: {error!r} at {at} after {lasted:.1f} s")
             else:
                 with self._news:
                     self._tally.right[kind] += 1
