@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ import uvloop
 from benchmarks import bodies, machine
 from benchmarks.cells import BATCHES, made_up_cells, made_up_spec, parts, write_compiled
 from benchmarks.report import Row, promises
-from benchmarks.server_process import ServerProcess, our_server, rss_bytes
+from benchmarks.server_process import ServerProcess, cpu_s, our_server, rss_bytes
 from model.encoder_totalvi import EncoderTOTALVI
 
 MIB = 1 << 20
@@ -40,6 +41,7 @@ BYTES_A_CELL = 8 * N_GENES
 """What a waiting cell may hold, at most: four bytes of index and four of count for every gene."""
 ALLOCATOR_MIB = 64.0
 """What the allocator may keep beside it."""
+IDLE_S = 30.0
 PATIENCE_S = 60.0
 
 Ask: TypeAlias = Callable[[bytes], Awaitable[str]]
@@ -116,6 +118,20 @@ async def open_loop(asks: Sequence[Ask], calls: Sequence[bytes], rate: float, se
     return await asyncio.gather(*under_way)
 
 
+async def first_of_the_model(facts: Any, calls: Sequence[bytes]) -> float:
+    """The first real call, as a multiple of the median around the hundredth; the connection is there before."""
+    url = f"http://127.0.0.1:{facts['http_port']}/v1"
+    headers = {"Content-Type": "application/x-protobuf"}
+    latencies = []
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
+        await client.get(f"{url}/limits")
+        for body in itertools.islice(itertools.cycle(calls), 150):
+            began = time.perf_counter()
+            await client.post(f"{url}/encode", content=body, headers=headers)
+            latencies.append(time.perf_counter() - began)
+    return latencies[0] / statistics.median(latencies[50:])
+
+
 async def memory(pid: int, most: list[int]) -> None:
     """Keep the most resident memory that is seen."""
     while True:
@@ -147,7 +163,11 @@ def server_refusals_ms(log: Path) -> list[float]:
 
 async def measured(server: ServerProcess, calls: Sequence[bytes], seconds: float) -> list[Row]:
     """Everything, in one run."""
+    idle_cpu_s = cpu_s(server.pid)
+    await asyncio.sleep(IDLE_S)
+    idle_cpu_s = (cpu_s(server.pid) - idle_cpu_s) * 60 / IDLE_S
     async with callers(server.facts) as asks:
+        first = await first_of_the_model(server.facts, calls)
         await closed_loop(asks, calls, 3)
         peak = await closed_loop(asks, calls, 10)
         before = await open_loop(asks, calls, peak / 2, 10)
@@ -168,6 +188,8 @@ async def measured(server: ServerProcess, calls: Sequence[bytes], seconds: float
     held_mib = (MAX_QUEUE_CELLS + 2 * MAX_BATCH_CELLS) * BYTES_A_CELL / MIB + ALLOCATOR_MIB
     at_server = server_refusals_ms(server.log)
     return [
+        Row("CPU of an idle minute", idle_cpu_s, 0.1, unit=" s", remark=f"over {IDLE_S:g} s"),
+        Row("first call, of the median from the 50th on", first, 2, remark="one at a time, connected before"),
         Row(
             "peak, calls a second", peak, None, remark=f"{IN_FLIGHT} in flight, before and after; {speed:,.0f} cells/s"
         ),

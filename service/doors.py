@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 import grpc
@@ -86,8 +88,13 @@ class Doors:
 
         A health watch or an idle stream ends with its caller only: once no call is under way, it gets `LINGER_S`.
         """
+        # A stop of grpc cuts the calls that it has taken and not handed over (https://github.com/grpc/grpc/issues/41785).
+        # Who connects for each call, as nginx may, has none of these once connections have been refused for a moment.
+        _refuse_connections(self._grpc_port)
+        closing = asyncio.ensure_future(self._http.stop())
+        await asyncio.sleep(FIRST_CALL_S)
         stopping = asyncio.ensure_future(self._grpc.stop(grace_s))
-        await self._http.stop()
+        await closing
         while n_calls() and not stopping.done():
             await asyncio.sleep(0.02)
         await asyncio.wait({stopping}, timeout=LINGER_S)
@@ -196,6 +203,22 @@ def _held(host: str, name: str, port: int) -> socket.socket:
     holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holding.bind(address)
     return holding
+
+
+def _refuse_connections(port: int) -> None:
+    """Have this process listen on a port no more, whoever in it does; what is connected stays so.
+
+    For grpc's listeners, which grpc closes only together with everything else. Where there is no /proc it does nothing.
+    """
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        return
+    for link in folder.iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, as the one that lists the folder
+            if stat.S_ISSOCK(link.stat().st_mode):
+                with socket.socket(fileno=os.dup(int(link.name))) as one:
+                    if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
+                        one.shutdown(socket.SHUT_RDWR)
 
 
 def _bound(host: str, name: str, port: int) -> socket.socket:

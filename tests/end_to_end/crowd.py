@@ -66,6 +66,7 @@ class Crowd:
         kinds: one caller each.
         asks: what they ask, by chance (always the same).
         too_many: more cells than the server takes.
+        patience_s: what a call may take.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class Crowd:
         kinds: Sequence[str],
         asks: Sequence[Ask] = (CELLS,),
         too_many: Ask = TOO_MANY,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self._ports, self._kinds = (rest_port, grpc_port), kinds
+        self._ports, self._kinds, self._patience_s = (rest_port, grpc_port), kinds, patience_s
         self._json = _Bodies([json.dumps(json_body(ask)).encode() for ask in (too_many, *asks)])
         self._messages = _Bodies([message(ask).SerializeToString() for ask in (too_many, *asks)])
         self._tally, self._news, self._over = Tally(), threading.Condition(), False
@@ -94,7 +96,7 @@ class Crowd:
     def stop(self) -> Tally:
         """Begin no more calls, wait for those under way, and tell."""
         self._over = True
-        self._thread.join(2 * PATIENCE_S)
+        self._thread.join(2 * self._patience_s)
         assert not self._thread.is_alive(), "a call hangs"
         return self._tally
 
@@ -114,9 +116,13 @@ class Crowd:
             callers = []
             for kind in self._kinds:
                 if kind.startswith("rest"):
-                    calls = await stack.enter_async_context(_rest_calls(self._ports[0], self._json, self._messages))
+                    calls = await stack.enter_async_context(
+                        _rest_calls(self._ports[0], self._json, self._messages, self._patience_s)
+                    )
                 else:
-                    calls = await stack.enter_async_context(_grpc_calls(self._ports[1], self._messages, self._tally))
+                    calls = await stack.enter_async_context(
+                        _grpc_calls(self._ports[1], self._messages, self._tally, self._patience_s)
+                    )
                 callers.append((kind, calls[kind]))
             await asyncio.gather(*(self._keep_calling(kind, call) for kind, call in callers))
 
@@ -151,11 +157,13 @@ class _Bodies:
 
 
 @contextlib.asynccontextmanager
-async def _rest_calls(port: int, jsons: _Bodies, messages: _Bodies) -> AsyncIterator[dict[str, Call]]:
+async def _rest_calls(
+    port: int, jsons: _Bodies, messages: _Bodies, patience_s: float
+) -> AsyncIterator[dict[str, Call]]:
     """The calls of one REST caller on its own connections, by kind."""
     path = rest_path(CELLS)
 
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=patience_s, trust_env=False) as client:
 
         async def send(body: Any, media_type: str, status: int) -> bytes:
             response = await client.post(path, content=body, headers={"Content-Type": media_type})
@@ -205,7 +213,7 @@ async def _rest_calls(port: int, jsons: _Bodies, messages: _Bodies) -> AsyncIter
 
 
 @contextlib.asynccontextmanager
-async def _grpc_calls(port: int, messages: _Bodies, tally: Tally) -> AsyncIterator[dict[str, Call]]:
+async def _grpc_calls(port: int, messages: _Bodies, tally: Tally, patience_s: float) -> AsyncIterator[dict[str, Call]]:
     """The calls of one gRPC caller on its own connection, by kind.
 
     A stopping gRPC server ends the calls that its library has taken and not handed over as CANCELLED
@@ -224,7 +232,7 @@ async def _grpc_calls(port: int, messages: _Bodies, tally: Tally) -> AsyncIterat
         async def call(body: bytes) -> bytes:
             while True:
                 try:
-                    answer: bytes = await method(body, timeout=PATIENCE_S)
+                    answer: bytes = await method(body, timeout=patience_s)
                     return answer
                 except grpc.aio.AioRpcError as error:
                     seen = any(key == "x-request-id" for key, _ in error.trailing_metadata() or ())
@@ -250,7 +258,7 @@ async def _grpc_calls(port: int, messages: _Bodies, tally: Tally) -> AsyncIterat
                 raise Unexpected("answered", code.name)
 
         async def leave() -> None:
-            under_way = method(messages.next(), timeout=PATIENCE_S)
+            under_way = method(messages.next(), timeout=patience_s)
             await under_way.wait_for_connection()
             under_way.cancel()
             with contextlib.suppress(asyncio.CancelledError, grpc.aio.AioRpcError):
