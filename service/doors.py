@@ -62,9 +62,18 @@ class Doors:
         self._http.start()
 
     async def open_grpc(self) -> None:
-        """Accept connections of gRPC, once the service is ready."""
+        """Accept connections of gRPC, once the service is ready.
+
+        Raises:
+            ListenError: another process listens there by now.
+        """
+        where = f"{self._host}:{self._grpc_port}"
         with self._grpc_held:
-            self._grpc.add_insecure_port(f"{self._host}:{self._grpc_port}")
+            try:
+                self._grpc.add_insecure_port(where)
+            except RuntimeError as error:
+                reason = "taken while the models were loaded"
+                raise ListenError(f"cannot listen on {where} ({reason}): choose another {flag('grpc_port')}") from error
         await self._grpc.start()
 
     def ports(self) -> dict[str, int]:
@@ -192,10 +201,10 @@ class _HttpServer(uvicorn.Server):
 
 
 def _held(host: str, name: str, port: int) -> socket.socket:
-    """A socket that holds a port but does not listen: who connects is refused, and no other process can take it.
+    """A socket that has a port but does not listen: who connects is refused, and nobody is given the port by chance.
 
-    gRPC can listen there beside it (both with SO_REUSEADDR); it would itself share a port that is taken (SO_REUSEPORT),
-    or tell the reason only its own log.
+    grpc can listen there beside it, as both have SO_REUSEADDR. Whether the port is taken is tried here: grpc would tell
+    the reason only its own log.
     """
     with _bound(host, name, port) as listening:
         family, address = listening.family, listening.getsockname()
