@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
-import httpx
 import uvloop
 
 from benchmarks import bodies, machine
@@ -31,7 +31,7 @@ from benchmarks.server_process import ServerProcess, cpu_s, our_server, rss_byte
 from model.encoder_totalvi import EncoderTOTALVI
 
 MIB = 1 << 20
-N_GENES, N_PROTEINS, N_HIDDEN = 2000, 50, 2048
+N_GENES, N_PROTEINS, N_HIDDEN = 1000, 50, 4096
 CELLS_A_CALL = 32
 MAX_BATCH_CELLS, MAX_QUEUE_CELLS = 128, 512
 FACTOR = 3.0
@@ -43,6 +43,9 @@ ALLOCATOR_MIB = 64.0
 """What the allocator may keep beside it."""
 IDLE_S = 30.0
 PATIENCE_S = 60.0
+
+PROTOBUF = "application/x-protobuf"
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 Ask: TypeAlias = Callable[[bytes], Awaitable[str]]
 """Sends a body; `ok`, `refused`, or what else came."""
@@ -57,17 +60,34 @@ class Sent:
     latency_s: float
 
 
+class RestLines:
+    """Connections that are kept; a call takes a free one or a new one. A client library's pool costs more than that."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(self, body: bytes) -> str:
+        """Post a message."""
+        reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+        head = f"POST /v1/encode HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(_LENGTH.search(answer)[1]))  # type: ignore[index]
+        self._free.append((reader, writer))
+        return {b"200": "ok", b"429": "refused"}.get(answer[9:12], answer[9:12].decode())
+
+    def close(self) -> None:
+        """Hang up."""
+        for _, writer in self._free:
+            writer.close()
+
+
 @contextlib.asynccontextmanager
 async def callers(facts: Any) -> AsyncIterator[list[Ask]]:
     """A gRPC and a REST caller."""
     options = [("grpc.enable_http_proxy", 0)]
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    url = f"http://127.0.0.1:{facts['http_port']}/v1/encode"
-    headers = {"Content-Type": "application/x-protobuf"}
-    async with (
-        grpc.aio.insecure_channel(f"127.0.0.1:{facts['grpc_port']}", options) as channel,
-        httpx.AsyncClient(timeout=PATIENCE_S, limits=limits, trust_env=False) as client,
-    ):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{facts['grpc_port']}", options) as channel:
         method: Any = channel.unary_unary("/totalvi.v1.EncoderService/Encode")
 
         async def by_grpc(body: bytes) -> str:
@@ -77,11 +97,8 @@ async def callers(facts: Any) -> AsyncIterator[list[Ask]]:
                 return "refused" if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else error.code().name
             return "ok"
 
-        async def by_rest(body: bytes) -> str:
-            response = await client.post(url, content=body, headers=headers)
-            return {200: "ok", 429: "refused"}.get(response.status_code, str(response.status_code))
-
-        yield [by_grpc, by_rest]
+        with contextlib.closing(RestLines(facts["http_port"])) as rest:
+            yield [by_grpc, rest.ask]
 
 
 async def called(ask: Ask, body: bytes, due_s: float, began_s: float) -> Sent:
@@ -118,17 +135,14 @@ async def open_loop(asks: Sequence[Ask], calls: Sequence[bytes], rate: float, se
     return await asyncio.gather(*under_way)
 
 
-async def first_of_the_model(facts: Any, calls: Sequence[bytes]) -> float:
+async def first_of_the_model(ask: Ask, calls: Sequence[bytes]) -> float:
     """The first real call, as a multiple of the median around the hundredth; the connection is there before."""
-    url = f"http://127.0.0.1:{facts['http_port']}/v1"
-    headers = {"Content-Type": "application/x-protobuf"}
+    await ask(b"no message")
     latencies = []
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
-        await client.get(f"{url}/limits")
-        for body in itertools.islice(itertools.cycle(calls), 150):
-            began = time.perf_counter()
-            await client.post(f"{url}/encode", content=body, headers=headers)
-            latencies.append(time.perf_counter() - began)
+    for body in itertools.islice(itertools.cycle(calls), 150):
+        began = time.perf_counter()
+        await ask(body)
+        latencies.append(time.perf_counter() - began)
     return latencies[0] / statistics.median(latencies[50:])
 
 
@@ -167,7 +181,7 @@ async def measured(server: ServerProcess, calls: Sequence[bytes], seconds: float
     await asyncio.sleep(IDLE_S)
     idle_cpu_s = (cpu_s(server.pid) - idle_cpu_s) * 60 / IDLE_S
     async with callers(server.facts) as asks:
-        first = await first_of_the_model(server.facts, calls)
+        first = await first_of_the_model(asks[1], calls)
         await closed_loop(asks, calls, 3)
         peak = await closed_loop(asks, calls, 10)
         before = await open_loop(asks, calls, peak / 2, 10)

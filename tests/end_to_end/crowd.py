@@ -18,9 +18,11 @@ from typing import Any, Self, TypeAlias
 
 import grpc
 import httpx
+import numpy as np
 
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from tests.end_to_end import synthetic
-from tests.end_to_end.asking import Ask
+from tests.end_to_end.asking import Array, Ask
 from tests.end_to_end.clients import JSON, PROTOBUF, json_body, message, rest_path
 from tests.end_to_end.server import PATIENCE_S
 
@@ -30,6 +32,8 @@ Call: TypeAlias = Callable[[], Awaitable[None]]
 CELLS = synthetic.cells(4, seed=12)
 MOST_CELLS = 16
 """The servers' --max-request-cells."""
+PAUSE_S = 0.005
+"""Between a caller's calls: a steady load that leaves a processor to those who start and stop meanwhile."""
 TOO_MANY = synthetic.cells(MOST_CELLS + 1, seed=13)
 
 GOOD = ("rest json", "rest protobuf", "grpc")
@@ -79,8 +83,8 @@ class Crowd:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._ports, self._kinds, self._patience_s = (rest_port, grpc_port), kinds, patience_s
-        self._json = _Bodies([json.dumps(json_body(ask)).encode() for ask in (too_many, *asks)])
-        self._messages = _Bodies([message(ask).SerializeToString() for ask in (too_many, *asks)])
+        self._json = _Bodies(lambda ask: json.dumps(json_body(ask)).encode(), asks, too_many)
+        self._messages = _Bodies(lambda ask: message(ask).SerializeToString(), asks, too_many)
         self._tally, self._news, self._over = Tally(), threading.Condition(), False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._call()), name="crowd", daemon=True)
 
@@ -131,20 +135,23 @@ class Crowd:
             began = time.monotonic()
             try:
                 await call()
-            except Exception as error:
+            except Exception as error:  # AssertionError among them
                 lasted, at = time.monotonic() - began, time.strftime("%H:%M:%S")
                 self._tally.failures.append(f"{kind}: {error!r} at {at} after {lasted:.1f} s")
             else:
                 with self._news:
                     self._tally.right[kind] += 1
                     self._news.notify_all()
+            await asyncio.sleep(PAUSE_S)
 
 
 class _Bodies:
-    """What is sent, and what each was answered first; any later answer must be the same."""
+    """What is sent, and what each was answered first, which must be right; any later answer must be the same."""
 
-    def __init__(self, bodies: list[bytes]) -> None:
-        self.too_many, *self._bodies = bodies
+    def __init__(self, write: Callable[[Ask], bytes], asks: Sequence[Ask], too_many: Ask) -> None:
+        self.too_many = write(too_many)
+        self._asks = {write(ask): ask for ask in asks}
+        self._bodies = list(self._asks)
         self._random = random.Random(0)
         self._answers: dict[bytes, bytes] = {}
 
@@ -152,8 +159,19 @@ class _Bodies:
         return self._random.choice(self._bodies)
 
     def check(self, body: bytes, answer: bytes) -> None:
-        if self._answers.setdefault(body, answer) != answer:
+        if body not in self._answers:
+            self._answers[body] = answer
+            expected = synthetic.expected(self._asks[body])["qz_mean"]
+            np.testing.assert_allclose(_qz_mean(answer), expected, rtol=1e-5, atol=1e-5)
+        if self._answers[body] != answer:
             raise Unexpected("the same cells were answered differently")
+
+
+def _qz_mean(answer: bytes) -> Array:
+    if answer.startswith(b"{"):
+        return np.array(json.loads(answer)["qz"]["mean"], np.float32)
+    mean = pb.EncodeResponse.FromString(answer).qz.mean
+    return np.frombuffer(mean.data, "<f4").reshape(mean.shape)
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,7 @@ from tests.end_to_end.synthetic import assert_right
 MOST_CALLS = 20_000
 """Of one caller; it is told to stop long before."""
 
-pytestmark = [pytest.mark.skipif(NGINX is None, reason=WHY_NOT), pytest.mark.slow]
+pytestmark = [pytest.mark.skipif(NGINX is None, reason=WHY_NOT), pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_no_call_fails_in_a_rolling_restart(synthetic_models: Path, tmp_path: Path) -> None:
