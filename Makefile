@@ -8,7 +8,8 @@ PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types imports proto openapi generated parity bench bench-encoder bench-gpu example clean
+.PHONY: help serve test fuzz chaos nginx lint types imports proto openapi generated parity bench bench-encoder bench-gpu \
+	overload soak example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -32,6 +33,24 @@ serve: $(STAMP) ## install, serve the example model, print a curl line that work
 
 test: $(DEV) ## install and run the tests
 	$(PYTHON) -m pytest --quiet --cov --cov-report=term $(PYTEST_ARGS)
+
+fuzz: $(DEV) ## more than 50,000 damaged requests, messages and model files (minutes)
+	FUZZ_SHARE=1 $(PYTHON) -m pytest --quiet tests/fuzz $(PYTEST_ARGS)
+
+chaos: $(DEV) ## three rolling restarts of three replicas behind nginx, under 20,000 calls (minutes)
+	$(PYTHON) -m benchmarks.chaos $(CHAOS_ARGS)
+
+# RUNLEVEL: Debian would start it as a service, on port 80.
+nginx: ## install nginx where it is missing (Debian, as root), for the tests behind a real proxy
+	@command -v nginx >/dev/null || test -x /usr/sbin/nginx \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends nginx >/dev/null; }
+
+overload: $(DEV) ## three times the load that the service can carry, for a minute; docs/reliability.md
+	$(PYTHON) -m benchmarks.overload $(BENCH_ARGS)
+
+soak: $(DEV) ## ten minutes of every kind of caller, and what is left of them; docs/reliability.md
+	$(PYTHON) -m benchmarks.soak $(BENCH_ARGS)
 
 lint: $(DEV) ## ruff: style, docstrings, formatting
 	$(VENV)/bin/ruff check .

@@ -66,6 +66,19 @@ class ServerProcess:
             self._process.wait()
         self._log.close()
 
+    def stop(self) -> tuple[int, list[str]]:
+        """End it in order; its exit code, and the lines of its log that are more than news."""
+        self._process.terminate()
+        code = self._process.wait(STOP_S)
+        news = ('"level":"debug"', '"level":"info"')
+        lines = Path(self._log.name).read_text().splitlines()
+        return code, [line for line in lines if not any(level in line.replace(" ", "") for level in news)]
+
+    @property
+    def log(self) -> Path:
+        """What it has written so far."""
+        return Path(self._log.name)
+
     @property
     def pid(self) -> int:
         """Its process id."""
@@ -82,8 +95,8 @@ class ServerProcess:
         raise RuntimeError(f"{' '.join(self._command)} did not start:\n{Path(self._log.name).read_text()[-2000:]}")
 
 
-def our_server(models: Path, *flags: object) -> ServerProcess:
-    """`totalvi-serve run` on free ports and one thread; `facts` has `http_port` and `grpc_port`."""
+def our_server(models: Path, *flags: object, module: str = "service") -> ServerProcess:
+    """`totalvi-serve run` on free ports and one thread; `facts` has `http_port`, `grpc_port` and `admin_port`."""
     ports = [text for door in ("http", "grpc", "admin") for text in (f"--{door}-port", 0)]
     settings = ("--threads", 1, "--drain-delay-s", 0, "--log-format", "json")
-    return ServerProcess("service", "run", "--models", models, *ports, *settings, *flags, sign="http_port")
+    return ServerProcess(module, "run", "--models", models, *ports, *settings, *flags, sign="http_port")

@@ -49,7 +49,7 @@ class Artifact:
         """
         try:
             return torchscript.load(io.BytesIO(self.content), device)
-        except RuntimeError as error:
+        except Exception as error:  # torch's C++ raises IndexError, UnicodeDecodeError and MemoryError for some damage
             raise ModelFileError(
                 f"the artifact is damaged, or torch {torch.__version__} cannot read it; export the save again"
             ) from error

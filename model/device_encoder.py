@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from model.artifact import Artifact, read_artifact
-from model.contract import CellBatch, EncoderSpec, LatentParams, Precision
+from model.contract import CellBatch, DeviceLost, EncoderSpec, LatentParams, OutOfDeviceMemory, Precision
 from model.courier import Courier
 from model.device_faults import raise_if_of_device
 from model.errors import ModelFileError
@@ -97,10 +97,16 @@ class DeviceEncoder:
 
         Raises:
             ModelFileError: the artifact is damaged or not allowed, or the device is not there or has no such precision.
+            DeviceLost: the device failed for good.
         """
         artifact = read_artifact(path, allowed_sha256)
         encoder = cls(artifact, resolve_device(device), threads or available_cores(), precision)
-        encoder.warm(max_batch_cells)
+        try:
+            encoder.warm(max_batch_cells)
+        except (DeviceLost, OutOfDeviceMemory):
+            raise
+        except RuntimeError as error:
+            raise ModelFileError("the artifact's module fails on made-up cells; export the save again") from error
         return encoder
 
     def encode(self, cells: CellBatch, *, library: bool = True) -> LatentParams:

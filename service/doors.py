@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -31,7 +33,11 @@ class ListenError(Exception):
 
 
 class Doors:
-    """The three servers of a process. Their ports are taken at construction, before anything slow."""
+    """The three servers of a process. Their ports are taken at construction, before anything slow.
+
+    Until the service is ready REST answers that it is not, which a proxy takes as a reason to ask another replica. What
+    gRPC says of that no proxy understands: its port refuses connections, and these do go elsewhere.
+    """
 
     def __init__(
         self,
@@ -49,29 +55,36 @@ class Doors:
         with contextlib.ExitStack() as undo:
             http = undo.enter_context(_bound(listen.host, "http_port", listen.http_port))
             operators = undo.enter_context(_bound(listen.host, "admin_port", listen.admin_port))
-            self._grpc_port = self._bind_grpc(listen)
+            self._grpc_held = undo.enter_context(_held(listen.host, "grpc_port", listen.grpc_port))
             undo.pop_all()
+        self._grpc_port: int = self._grpc_held.getsockname()[1]
         self._http = _HttpServer(http_app, http, connections, certificates)
         self._operators = _HttpServer(operator_app, operators, connections)
 
-    def _bind_grpc(self, listen: ListenSettings) -> int:
-        # gRPC would share a port that is taken (SO_REUSEPORT), or tell the reason only its own log: try it first.
-        with _bound(listen.host, "grpc_port", listen.grpc_port):
-            pass
-        return self._add_grpc_port(f"{self._host}:{listen.grpc_port}")
-
-    def _add_grpc_port(self, address: str) -> int:
-        if self._certificates is None:
-            return self._grpc.add_insecure_port(address)
-        try:
-            return self._grpc.add_secure_port(address, _grpc_credentials(self._certificates))
-        except (RuntimeError, ValueError) as error:
-            raise ListenError(f"gRPC cannot use {flag('tls_cert')} and {flag('tls_key')}") from error
-
     async def open(self) -> None:
-        """Accept connections, operators' first; the core refuses calls until it is ready."""
+        """Accept connections of HTTP, operators' first; the core refuses calls until it is ready."""
         self._operators.start()
         self._http.start()
+
+    async def open_grpc(self) -> None:
+        """Accept connections of gRPC, once the service is ready.
+
+        Raises:
+            ListenError: another process listens there by now.
+        """
+        where = f"{self._host}:{self._grpc_port}"
+        with self._grpc_held:
+            try:
+                if self._certificates is None:
+                    self._grpc.add_insecure_port(where)
+                else:
+                    self._grpc.add_secure_port(where, _grpc_credentials(self._certificates))
+            except (RuntimeError, ValueError) as error:
+                # Of a key that it cannot use grpc says no more than of a port.
+                reason = "taken while the models were loaded"
+                if self._certificates is not None:
+                    reason += f", or gRPC cannot use {flag('tls_cert')} and {flag('tls_key')}"
+                raise ListenError(f"cannot listen on {where} ({reason}): choose another {flag('grpc_port')}") from error
         await self._grpc.start()
 
     def ports(self) -> dict[str, int]:
@@ -96,8 +109,13 @@ class Doors:
 
         A health watch or an idle stream ends with its caller only: once no call is under way, it gets `LINGER_S`.
         """
+        # A stop of grpc cuts the calls that it has taken and not handed over (https://github.com/grpc/grpc/issues/41785).
+        # Who connects for each call, as nginx may, has none of these once connections have been refused for a moment.
+        _refuse_connections(self._grpc_port)
+        closing = asyncio.ensure_future(self._http.stop())
+        await asyncio.sleep(FIRST_CALL_S)
         stopping = asyncio.ensure_future(self._grpc.stop(grace_s))
-        await self._http.stop()
+        await closing
         while n_calls() and not stopping.done():
             await asyncio.sleep(0.02)
         await asyncio.wait({stopping}, timeout=LINGER_S)
@@ -111,6 +129,7 @@ class Doors:
         """Close whatever is still open, now."""
         self._http.cancel()
         self._operators.cancel()
+        self._grpc_held.close()
 
 
 class _HttpServer(uvicorn.Server):
@@ -241,6 +260,36 @@ class _HttpServer(uvicorn.Server):
     def _close_listeners(self) -> None:
         for listener in getattr(self, "servers", ()):  # none before its task has begun
             listener.close()
+
+
+def _held(host: str, name: str, port: int) -> socket.socket:
+    """A socket that has a port but does not listen: who connects is refused, and nobody is given the port by chance.
+
+    grpc can listen there beside it, as both have SO_REUSEADDR. Whether the port is taken is tried here: grpc would tell
+    the reason only its own log.
+    """
+    with _bound(host, name, port) as listening:
+        family, address = listening.family, listening.getsockname()
+    holding = socket.socket(family, socket.SOCK_STREAM)
+    holding.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holding.bind(address)
+    return holding
+
+
+def _refuse_connections(port: int) -> None:
+    """Have this process listen on a port no more, whoever in it does; what is connected stays so.
+
+    For grpc's listeners, which grpc closes only together with everything else. Where there is no /proc it does nothing.
+    """
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        return
+    for link in folder.iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, as the one that lists the folder
+            if stat.S_ISSOCK(link.stat().st_mode):
+                with socket.socket(fileno=os.dup(int(link.name))) as one:
+                    if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and one.getsockname()[1] == port:
+                        one.shutdown(socket.SHUT_RDWR)
 
 
 def _grpc_credentials(certificates: Certificates) -> grpc.ServerCredentials:

@@ -188,7 +188,12 @@ async def serve(
         threading.Thread(target=_load, args=(service,), name="model-loader", daemon=True).start()
         await _first(ready.wait(), failed.wait(), stop.asked.wait(), doors.broken())
         if health.ready:
-            log.info("ready: %s", doors.where(), extra=doors.ports())
+            try:
+                await doors.open_grpc()
+            except ListenError as error:
+                health.mark_failed(str(error))
+            else:
+                log.info("ready: %s", doors.where(), extra=doors.ports())
             await _first(failed.wait(), stop.asked.wait(), doors.broken())
         if not (failed.is_set() or stop.asked.is_set()):
             health.mark_failed("a server ended by itself")

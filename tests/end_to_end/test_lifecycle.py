@@ -26,6 +26,7 @@ from tests.end_to_end.asking import Answer, Ask, Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller, stream_messages
 from tests.end_to_end.mistake import Says, assert_says
 from tests.end_to_end.operators import admin, ask, gauges, until
+from tests.end_to_end.proxy import connects
 from tests.end_to_end.server import PATIENCE_S, RunningServer, command
 from tests.end_to_end.synthetic import assert_right
 
@@ -165,15 +166,6 @@ def test_sigterm_during_a_stream(synthetic_models: Path) -> None:
     assert (record["outcome"], record["n_cells"]) == ("ok", 9)
 
 
-def connects(port: int) -> bool:
-    """Whether somebody listens there."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
 def test_sigterm_when_idle(synthetic_models: Path) -> None:
     """Callers that are connected and want nothing do not hold it up, not even one that watches its health."""
     with (
@@ -253,16 +245,15 @@ def test_a_server_that_is_starting(synthetic_models: Path, tmp_path: Path) -> No
     with (
         loading_server(synthetic_models, tmp_path / "allowed") as server,
         RestCaller(server.http_port) as rest,
-        GrpcCaller(server.grpc_port) as rpc,
     ):
         assert ask(server, "livez").status_code == 200
         assert ask(server, "startupz").status_code == 503
         assert ask(server, "readyz").status_code == 503
         assert ask(server, "readyz").json()["state"] == "starting"
-        assert health_of(rpc.channel) == health_pb2.HealthCheckResponse.NOT_SERVING
+        # Proxies understand REST's 503; of gRPC they understand that nobody listens.
+        assert not connects(server.grpc_port)
         for call in (
             lambda: rest.encode(CELLS),
-            lambda: rpc.encode(CELLS),
             lambda: rest.send("GET", "/v1/models", b""),
             lambda: rest.send("GET", f"/v1/models/{synthetic.NAME}", b""),
         ):
@@ -274,9 +265,10 @@ def test_a_server_that_is_starting(synthetic_models: Path, tmp_path: Path) -> No
         with writing(tmp_path / "allowed", digest.encode()):
             server.wait_until_ready()
         assert [ask(server, probe).status_code for probe in ("livez", "startupz", "readyz")] == [200, 200, 200]
-        assert health_of(rpc.channel) == health_pb2.HealthCheckResponse.SERVING
-        for caller in (rest, rpc):
-            assert_right(caller.encode(CELLS), synthetic.expected(CELLS))
+        with GrpcCaller(server.grpc_port) as rpc:
+            assert health_of(rpc.channel) == health_pb2.HealthCheckResponse.SERVING
+            for caller in (rest, rpc):
+                assert_right(caller.encode(CELLS), synthetic.expected(CELLS))
     assert complaints(server) == []
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from model.artifact import MANIFEST, read_artifact
+from model.device_encoder import DeviceEncoder
 from model.errors import ModelFileError
 from model.export import export_save
 from tests.saves import SaveRecipe
@@ -25,18 +26,25 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return export_save(SaveRecipe().write(folder / "save"), name="m", version=1, into=folder).path.read_bytes()
 
 
-def rewritten(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
-    """An artifact with a changed manifest, sound in itself."""
+def with_record(content: bytes, ending: str, change: Callable[[bytes], bytes]) -> bytes:
+    """An artifact of which one record is another, with the right checksums."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
         for name in old.namelist():
             record = old.read(name)
-            if name.endswith(MANIFEST):
-                manifest = json.loads(record)
-                change(manifest)
-                record = json.dumps(manifest).encode()
-            new.writestr(name, record)
+            new.writestr(name, change(record) if name.endswith(ending) else record)
     return buffer.getvalue()
+
+
+def rewritten(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    """An artifact with a changed manifest, sound in itself."""
+
+    def changed(record: bytes) -> bytes:
+        manifest = json.loads(record)
+        change(manifest)
+        return json.dumps(manifest).encode()
+
+    return with_record(content, MANIFEST, changed)
 
 
 BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -91,3 +99,24 @@ def test_what_is_no_file_is_refused_without_waiting_for_it(tmp_path: Path, kind:
         path.mkdir()
     with pytest.raises(ModelFileError, match=r"encoder.pt (is not a regular file|cannot be read)"):
         read_artifact(path)
+
+
+DAMAGED_RECORDS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "code that is no text": ("compiled_encoder.py", lambda code: b"\xff" + code, "cannot read it"),
+    "a pickle that is cut": ("data.pkl", lambda pickle: pickle[:40], "cannot read it"),
+    "code that fails": (
+        "compiled_encoder.py",
+        lambda code: code.replace(b"torch.select(gene_blocks1, 0,", b"torch.select(gene_blocks1, 9,"),
+        "fails on made-up cells",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_RECORDS)
+def test_what_torch_cannot_read_or_run(tmp_path: Path, good: bytes, damage: str) -> None:
+    """Whatever class of error torch has for it."""
+    ending, change, told = DAMAGED_RECORDS[damage]
+    path = tmp_path / "encoder.pt"
+    path.write_bytes(with_record(good, ending, change))
+    with pytest.raises(ModelFileError, match=told):
+        DeviceEncoder.load(path, device="cpu", threads=1, max_batch_cells=1)

@@ -62,6 +62,7 @@ async def open_doors() -> AsyncIterator[Open]:
 
             closing.push_async_callback(close)
             await doors.open()
+            await doors.open_grpc()
             return doors
 
         yield open_doors
@@ -166,15 +167,22 @@ async def let_in_by_now(doors: Doors, caller: Caller) -> None:
 async def test_certificates_that_grpc_does_not_take_are_one_line(files):
     certificates = Certificates(files.cert, files.key)
     certificates.identity = dataclasses.replace(certificates.identity, key=b"sesame")
-    with pytest.raises(ListenError, match=r"^gRPC cannot use --tls-cert and --tls-key$"):
-        Doors(
-            LISTEN,
-            ConnectionSettings(),
-            http_app=answer,
-            operator_app=answer,
-            grpc_server=grpc.aio.server(),
-            certificates=certificates,
-        )
+    doors = Doors(
+        LISTEN,
+        ConnectionSettings(),
+        http_app=answer,
+        operator_app=answer,
+        grpc_server=grpc.aio.server(),
+        certificates=certificates,
+    )
+    await doors.open()
+    try:
+        with pytest.raises(ListenError, match=r"^cannot listen on .*, or gRPC cannot use --tls-cert and --tls-key\)"):
+            await doors.open_grpc()
+    finally:
+        await doors.close_callers(0, lambda: 0)
+        await doors.close_operators()
+        doors.slam()
 
 
 async def silence(port: int) -> bytes:

@@ -257,7 +257,8 @@ async def test_the_order_of_a_drain(process):
         while True:
             await process.get("/")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await process.rpc("Call")
+        while True:
+            await process.rpc("Call")
     # gRPC cancels a call that crosses its GOAWAY, and does not take one that comes later.
     assert refused.value.code() in {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE}
     assert not any(call.done() for call in calls)
@@ -461,6 +462,26 @@ async def test_a_port_in_use_is_one_line(process, taken_port, name):
     assert process.service.did == []
 
 
+async def test_grpc_is_refused_until_the_service_is_ready(process):
+    await process.start().listening()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", process.grpc_port)
+    assert (await process.get("/")).status_code == 200
+    await process.ready()
+    assert await process.rpc("Call") == b"hello"
+
+
+async def test_a_port_that_is_taken_while_the_models_are_loaded_is_one_line(process):
+    await process.start().listening()
+    with socket.create_server(("127.0.0.1", process.grpc_port)):
+        process.service.may_load.set()
+        assert await process.ended() == 1
+    assert process.lines.errors() == [
+        f"failed: cannot listen on 127.0.0.1:{process.grpc_port} (taken while the models were loaded): "
+        "choose another --grpc-port"
+    ]
+
+
 async def test_a_host_that_is_nobodys_is_one_line(process):
     drain = DrainSettings()
     code = await serve(process.service, ListenSettings(host="nowhere.invalid"), drain, stop=process.stop)
@@ -506,7 +527,8 @@ SERVER = textwrap.dedent(
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[str], dict]]]:
     command = [sys.executable, "-c", SERVER, *arguments]
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    # As the command line has it: of what the drain does to its listener, grpc's core has something to say.
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "GRPC_VERBOSITY": "NONE"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as server:
 
         def until(start: str) -> dict:
