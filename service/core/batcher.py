@@ -89,8 +89,8 @@ class Batcher(Generic[In, Out]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and no batch runs: what is submitted now is computed at once."""
-        return not self._running and not self._turns
+        """Whether no batch runs, so that the worker has nothing to do but what is submitted now."""
+        return not self._running
 
     def tell_batch_ends(self, listener: Callable[[], None]) -> None:
         """Call `listener` on the event loop after each batch, once its answers are delivered."""
@@ -116,6 +116,15 @@ class Batcher(Generic[In, Out]):
     def retry_after_s(self) -> float:
         """Seconds after which what waits now will have been computed, at the speed of late."""
         return self._speed.retry_after_s(self._room.n_cells)
+
+    def refuse_if_full(self, priority: Priority) -> None:
+        """Refuse work that is not even decoded yet, where the queue has no room for a single cell of it.
+
+        Raises:
+            ServiceError: `OVERLOADED` with `retry_after_s`.
+        """
+        if not self._room.has_for(priority, 1, 0):
+            raise self._overloaded(priority)
 
     def submit(
         self,
@@ -261,9 +270,12 @@ class Batcher(Generic[In, Out]):
         if deadline_s is not None and deadline_s <= now:
             raise _too_late()
         if n_cells and not self._room.has_for(priority, n_cells, n_bytes):
-            text = f"the queue is full ({self._room.of(priority)} cells wait); try again later"
-            retry_after_s = self._speed.retry_after_s(self._room.ahead(priority))
-            raise ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=retry_after_s)
+            raise self._overloaded(priority)
+
+    def _overloaded(self, priority: Priority) -> ServiceError:
+        text = f"the queue is full ({self._room.of(priority)} cells wait); try again later"
+        retry_after_s = self._speed.retry_after_s(self._room.ahead(priority))
+        return ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=retry_after_s)
 
     def _decide(self) -> tuple[Batch[In, Out] | float | None, list[Result]]:
         """What `poll` returns, and the jobs that failed on the way."""

@@ -110,6 +110,14 @@ class Engine:
         call = Call(transport, operation, request_id, now, deadline, bodies=self.bodies)
         return Recorded(self._recorder, call, self._clock)
 
+    def refuse_if_full(self, call: Call) -> None:
+        """Refuse a call whose cells would find no room in the queue, before anything is spent on decoding them.
+
+        Raises:
+            ServiceError: OVERLOADED, with the time to come again.
+        """
+        self._batcher.refuse_if_full(call.priority)
+
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
     ) -> EncodeReply:

@@ -174,6 +174,8 @@ async def _walk(
     answer_type = headers.answer_type(request.headers, own=body_type)
 
     async def answer(content: bytes | bytearray) -> Response:
+        if work is _encode:
+            engine.refuse_if_full(call)
         with call.phase("decode"):
             heavy = len(content) > HEAVY_BYTES
             asked = await off_loop_if(heavy, CODECS[body_type].decode_request, content, engine.limits)

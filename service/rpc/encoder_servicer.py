@@ -53,6 +53,7 @@ class EncoderServicer:
 
     async def encode(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `EncodeResponse`."""
+        self._engine.refuse_if_full(call)
         request, model, version = await self._decode(body, call, _decode_whole)
         return await _encoded(await self._engine.encode(request, call, model=model, version=version), call)
 

@@ -261,7 +261,7 @@ async def test_the_end_of_a_batch_is_told_once_its_callers_have_their_answers(en
     batcher.tell_batch_ends(lambda: told.append(ticket.future.done()))
     assert batcher.is_idle
     ticket = batcher.submit(FakeWorkload(1, "a"), key="m")
-    assert not batcher.is_idle
+    assert batcher.is_idle, "nothing runs yet"
     batch = batcher.poll()
     assert not batcher.is_idle
     error = ServiceError(ErrorKind.INTERNAL, "no")

@@ -190,3 +190,16 @@ async def test_room_is_given_back():
         tickets[0].cancel()
         batcher.fail(batcher.poll(), ServiceError(ErrorKind.INTERNAL, "broken"))
         assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (0, 0)
+
+
+async def test_a_full_queue_is_told_before_there_is_an_item():
+    batcher = make_batcher(max_queue_cells=4)
+    batcher.refuse_if_full(Priority.INTERACTIVE)
+    batcher.submit(FakeWorkload(3, "a"), key="m")
+    batcher.refuse_if_full(Priority.INTERACTIVE)
+    batcher.submit(FakeWorkload(1, "b"), key="m")
+    with pytest.raises(ServiceError) as caught:
+        batcher.refuse_if_full(Priority.INTERACTIVE)
+    assert caught.value.kind is ErrorKind.OVERLOADED
+    assert caught.value.retry_after_s is not None
+    batcher.refuse_if_full(Priority.BULK)

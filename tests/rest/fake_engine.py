@@ -33,6 +33,7 @@ class FakeEngine:
         self.limits = limits or Limits()
         self.bodies: ByteGate | None = None
         self.error: BaseException | None = None
+        self.full: ServiceError | None = None
         self.entered = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -53,6 +54,10 @@ class FakeEngine:
         self.calls.append(call)
         with Recorded(self.recorder, call):
             yield call
+
+    def refuse_if_full(self, call: Call) -> None:
+        if self.full is not None:
+            raise self.full
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None

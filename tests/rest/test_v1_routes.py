@@ -523,3 +523,13 @@ async def test_a_body_that_does_not_arrive_in_time(app: FastAPI, engine: FakeEng
     await caller.start()
     assert caller.outbox[0]["status"] == 504
     assert [call.outcome for call in engine.calls] == ["deadline"]
+
+
+async def test_a_full_queue_refuses_before_anything_is_decoded(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.full = ServiceError(ErrorKind.OVERLOADED, "full", retry_after_s=2)
+    json = {"Content-Type": "application/json"}
+    answer = await client.post("/v1/encode", content=b"no JSON at all", headers=json)
+    assert assert_problem(answer, ErrorKind.OVERLOADED, 429)["detail"] == "full"
+    assert answer.headers["retry-after"] == "2"
+    # A check asks the queue for nothing.
+    assert (await client.post("/v1/validate", content=b'{"gene_counts":[[1,2]]}', headers=json)).status_code == 200

@@ -47,6 +47,7 @@ class FakeEngine:
         self.limits = Limits(max_request_bytes=1 << 20)
         self.health = Health()
         self.bodies = ByteGate(1 << 30, self.limits.max_request_bytes, lambda: 0.25)
+        self.full: ServiceError | None = None
         self.calls = KeptCalls()
         self.timeouts: list[float | None] = []
         self.asked: list[tuple[EncodeRequest, str | None, str | None]] = []
@@ -64,6 +65,10 @@ class FakeEngine:
         self.timeouts.append(timeout_s)
         call = Call(transport, operation, request_id, started_s=time.monotonic(), bodies=self.bodies)
         return Recorded(self.calls, call)
+
+    def refuse_if_full(self, call: Call) -> None:
+        if self.full is not None:
+            raise self.full
 
     async def encode(
         self, request: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
