@@ -29,17 +29,8 @@ from service.core.messages import (
     Output,
     ValidationReport,
 )
-from service.rest.number_text import (
-    PIECE_BYTES,
-    ListText,
-    MatrixReader,
-    NumberReader,
-    NumberType,
-    is_number,
-    numbers_of,
-    parsed,
-    parsed_without_lists,
-)
+from service.rest.number_text import PIECE_BYTES, ListText, NumberReader, parsed_without_lists
+from service.rest.parsed_numbers import MatrixReader, NumberType, is_number, numbers_of, parsed
 from service.rest.schemas import CsrRows, EncodeBody, EncodeOptions, LabelValue
 
 # Asked of pydantic each time, they would cost a single cell as much as reading its counts.

@@ -29,7 +29,8 @@ from service.core.named_tensors import (
 )
 from service.core.open_inference import MOST_INPUTS, InferReply, InferRequest, check_number_of_inputs, infer_request
 from service.rest.json_codec import dumps, json_array, members
-from service.rest.number_text import PIECE_BYTES, ListText, NumberReader, cut_every_list, parsed
+from service.rest.number_text import PIECE_BYTES, ListText, NumberReader, cut_every_list
+from service.rest.parsed_numbers import parsed
 
 _BODY = ("id", "model_name", "model_version", "parameters", "inputs", "outputs")
 _INPUT = ("name", "shape", "datatype", "parameters", "data")

@@ -106,7 +106,7 @@ DAMAGED_RECORDS: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a pickle that is cut": ("data.pkl", lambda pickle: pickle[:40], "cannot read it"),
     "code that fails": (
         "compiled_encoder.py",
-        lambda code: code.replace(b"torch.select(gene_blocks1, 0,", b"torch.select(gene_blocks1, 9,"),
+        lambda code: code.replace(b"torch.index_select(category_table, 0,", b"torch.index_select(category_table, 9,"),
         "fails on made-up cells",
     ),
 }
