@@ -154,6 +154,7 @@ def build_service(
             max_message_bytes=settings.limits.max_request_bytes,
             max_connections=settings.connections.max_connections,
             handshake_timeout_s=settings.connections.header_timeout_s,
+            connection_age_s=settings.connections.connection_age_s,
             tokens=tokens,
         ),
         recorder=recorder,

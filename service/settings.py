@@ -68,6 +68,12 @@ class ConnectionSettings:
     stall_timeout_s: float = setting(
         30.0, number(0.01, 3600), "seconds in which a REST caller must have taken some of its answer", shown="30"
     )
+    connection_age_s: float = setting(
+        300.0,
+        number(0, 86_400),
+        "seconds after which a gRPC connection takes no new calls, so that its caller finds new replicas; 0: never",
+        shown="300",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def build_server(
     max_message_bytes: int,
     max_connections: int = 4096,
     handshake_timeout_s: float = 10.0,
+    connection_age_s: float = 0.0,
     tokens: Tokens | None = None,
 ) -> grpc.aio.Server:
     """The server of `engine`, bound to no port yet and not started; made on the event loop that is to serve it.
@@ -46,6 +47,8 @@ def build_server(
         max_message_bytes: longest request taken; a longer one is refused with `RESOURCE_EXHAUSTED`.
         max_connections: most connections at a time; further ones are closed.
         handshake_timeout_s: what a new connection has to finish the handshakes of TLS and HTTP/2.
+        connection_age_s: after so long (a tenth more or less) a connection is told to take its next calls elsewhere,
+            while those on it go on; 0: never.
         tokens: of which every call but those of health must bear one; None: none is asked for.
     """
     options: list[tuple[str, int]] = [
@@ -64,6 +67,8 @@ def build_server(
         # Clients may ping every 10 s, as many are set to; grpc by itself hangs up on more than one in 5 minutes.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
+    if connection_age_s:
+        options.append(("grpc.max_connection_age_ms", max(1, round(connection_age_s * 1000))))
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_a_fault)
     server = grpc.aio.server(options=options, interceptors=() if tokens is None else (BearerTokens(engine, tokens),))
     services = {

@@ -13,6 +13,7 @@ from service.core.recorder import Call
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.rpc.server import build_server
+from tests.fakes import PATIENCE_S
 
 SERVICE = "totalvi.v1.EncoderService"
 OPEN_INFERENCE = "inference.GRPCInferenceService"
@@ -174,3 +175,23 @@ async def test_reflection_lists_the_services_and_gives_the_contract(channel):
     for contract, name in zip(contracts, ("totalvi_v1.proto", "open_inference.proto"), strict=True):
         told = contract.file_descriptor_response.file_descriptor_proto
         assert name in {FileDescriptorProto.FromString(file).name for file in told}
+
+
+async def test_an_old_connection_is_left_for_a_new_one_and_no_call_is_lost(engine):
+    async def who_calls(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return context.peer().encode()
+
+    server = build_server(cast(Any, engine), max_message_bytes=1 << 20, connection_age_s=0.2)
+    handlers = {"WhoCalls": grpc.unary_unary_rpc_method_handler(who_calls)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Peers", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            ask = channel.unary_unary("/test.Peers/WhoCalls")
+            peers = {await ask(b"")}
+            async with asyncio.timeout(PATIENCE_S):
+                while len(peers) < 3:
+                    peers.add(await ask(b""))
+    finally:
+        await server.stop(None)

@@ -23,6 +23,7 @@ TABLE = [
     ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
     ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
     ("--max-connections", "TOTALVI_MAX_CONNECTIONS", "connections.max_connections", 4096, "1", 1),
+    ("--connection-age-s", "TOTALVI_CONNECTION_AGE_S", "connections.connection_age_s", 300.0, "0", 0.0),
     ("--header-timeout-s", "TOTALVI_HEADER_TIMEOUT_S", "connections.header_timeout_s", 10.0, "0.5", 0.5),
     ("--body-timeout-s", "TOTALVI_BODY_TIMEOUT_S", "connections.body_timeout_s", 120.0, "60", 60.0),
     ("--stall-timeout-s", "TOTALVI_STALL_TIMEOUT_S", "connections.stall_timeout_s", 30.0, "5", 5.0),
