@@ -8,6 +8,7 @@ those of the request alone.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from service.core.catalog import LoadedModel
 from service.core.errors import ServiceError
 from service.core.messages import Counts, CsrCounts, DenseCounts, EncodeRequest, Labels, Limits
 from service.core.preparation import PreparedRequest, check_request, prepare, wanted
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 15
 """Of a request that is small."""
@@ -100,9 +103,13 @@ def prepare_together(several: Sequence[Asked], limits: Limits) -> list[PreparedR
     Returns:
         For each what `preparation.prepare` returns or raises.
     """
-    if len(several) > 1 and (prepared := _prepared_as_one(several, limits)) is not None:
-        return prepared
-    return [_prepared_alone(asked, limits) for asked in several]
+    prepared = None
+    if len(several) > 1:
+        try:
+            prepared = _prepared_as_one(several, limits)
+        except Exception:  # whoever caused it is found out below; the others wait for their answers
+            log.exception("%d requests could not be prepared together", len(several))
+    return [_prepared_alone(asked, limits) for asked in several] if prepared is None else prepared
 
 
 def _prepared_alone(asked: Asked, limits: Limits) -> PreparedRequest | Exception:
@@ -204,7 +211,7 @@ def _joined_csr(several: Sequence[Counts]) -> CsrCounts | None:
     for counts in several:
         if not isinstance(counts, CsrCounts) or counts.n_columns != width or not _is_whole(counts):
             return None
-        indptr.append(counts.indptr[1:] + n_entries)
+        indptr.append(counts.indptr[1:].astype(np.int64) + n_entries)
         n_entries += len(counts.data)
     matrices = [counts for counts in several if isinstance(counts, CsrCounts)]
     return CsrCounts(

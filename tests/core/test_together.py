@@ -119,6 +119,27 @@ def test_any_mix(names: list[str]) -> None:
     assert together_told(requests) == [alone(request) for request in requests]
 
 
+def test_small_index_types_do_not_overflow() -> None:
+    """Each request's own offsets fit its type; those of all together do not."""
+    model = loaded(genes=300)
+    row = np.ones((1, 300), dtype=np.int64)
+    small = csr(row, indptr=np.array([0, 300], np.uint16), indices=np.arange(300, dtype=np.uint16))
+    asked = Asked(ordinary(gene_counts=small), model, 0)
+    results = prepare_together([asked] * 300, Limits())
+    assert all(isinstance(each, PreparedRequest) and each.library.tolist() == [300.0] for each in results)
+
+
+def test_a_bug_in_joining_costs_nobody_an_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(requests: list[EncodeRequest]) -> EncodeRequest | None:
+        raise OverflowError("a bug")
+
+    monkeypatch.setattr(together, "_joined", broken)
+    assert together_told([ordinary(), ordinary(2)]) == [alone(ordinary()), alone(ordinary(2))]
+    assert "could not be prepared together" in caplog.text
+
+
 def test_ordinary_requests_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     checked: list[int] = []
 
