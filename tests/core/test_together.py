@@ -119,7 +119,7 @@ def test_any_mix(names: list[str]) -> None:
     assert together_told(requests) == [alone(request) for request in requests]
 
 
-def test_small_index_types_do_not_overflow() -> None:
+def test_small_index_types_do_not_overflow(caplog: pytest.LogCaptureFixture) -> None:
     """Each request's own offsets fit its type; those of all together do not."""
     model = loaded(genes=300)
     row = np.ones((1, 300), dtype=np.int64)
@@ -127,6 +127,7 @@ def test_small_index_types_do_not_overflow() -> None:
     asked = Asked(ordinary(gene_counts=small), model, 0)
     results = prepare_together([asked] * 300, Limits())
     assert all(isinstance(each, PreparedRequest) and each.library.tolist() == [300.0] for each in results)
+    assert not caplog.records, "they were prepared together"
 
 
 def test_a_bug_in_joining_costs_nobody_an_answer(
