@@ -67,11 +67,22 @@ class LinesOfATurn(logging.StreamHandler[TextIO]):
         """Write the record, or keep it for the end of the turn."""
         try:
             self._waiting.append(self.format(record))
-            if record.levelno > logging.INFO:
+            if record.levelno > logging.INFO or (len(self._waiting) == 1 and not self._flushes_soon(record)):
                 self.flush()
-            elif len(self._waiting) == 1:
-                asyncio.get_running_loop().call_soon(self.flush)
-        except RuntimeError:  # no loop runs on this thread
+        except Exception:  # a stream that is gone must not cost whoever logs
+            self.handleError(record)
+
+    def _flushes_soon(self, record: logging.LogRecord) -> bool:
+        """Whether a loop runs on this thread, which then writes at the end of its turn."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        loop.call_soon(self._flush_for, record)
+        return True
+
+    def _flush_for(self, record: logging.LogRecord) -> None:
+        try:
             self.flush()
         except Exception:
             self.handleError(record)

@@ -199,3 +199,20 @@ async def test_other_threads_write_at_once():
     stream = lines("json")
     await asyncio.to_thread(logging.getLogger("a").info, "from a thread")
     assert "from a thread" in stream.getvalue()
+
+
+class Gone(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.ERROR])
+async def test_a_stream_that_is_gone_costs_nobody_who_logs(level, monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    faults = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append(context))
+    lines("json", stream=Gone())
+    logging.getLogger("a").log(level, "in a loop")
+    await asyncio.to_thread(logging.getLogger("a").log, level, "from a thread")
+    await asyncio.sleep(0)
+    assert faults == []
