@@ -15,7 +15,29 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 Labels = tuple[str, ...]
 
 
-class Counter:
+class _Numbers:
+    """Numbers by label values, as a family of `_KIND`."""
+
+    _KIND: type[CounterMetricFamily] | type[GaugeMetricFamily]
+
+    def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
+        self._about = (name, text)
+        self._labels = labels
+        self._numbers: dict[Labels, float] = {}
+
+    def add(self, amount: float, labels: Labels = ()) -> None:
+        """Add to the number of these label values."""
+        self._numbers[labels] = self._numbers.get(labels, 0.0) + amount
+
+    def family(self) -> Metric:
+        """The numbers now."""
+        family = self._KIND(*self._about, labels=self._labels)
+        for labels, number in self._numbers.items():
+            family.add_metric(labels, number)
+        return family
+
+
+class Counter(_Numbers):
     """Sums by label values.
 
     Args:
@@ -24,25 +46,11 @@ class Counter:
         labels: their names.
     """
 
-    def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
-        self._about = (name, text)
-        self._labels = labels
-        self._sums: dict[Labels, float] = {}
-
-    def add(self, amount: float, labels: Labels = ()) -> None:
-        """Add to the sum of these label values."""
-        self._sums[labels] = self._sums.get(labels, 0.0) + amount
-
-    def family(self) -> Metric:
-        """The sums now."""
-        family = CounterMetricFamily(*self._about, labels=self._labels)
-        for labels, total in self._sums.items():
-            family.add_metric(labels, total)
-        return family
+    _KIND = CounterMetricFamily
 
 
-class Level:
-    """Numbers that go up and down, by label values.
+class Level(_Numbers):
+    """Numbers that go up and down, by label values; 0 at first where there are no labels.
 
     Args:
         name: of the metric.
@@ -50,25 +58,16 @@ class Level:
         labels: their names.
     """
 
-    def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
-        self._about = (name, text)
-        self._labels = labels
-        self._levels: dict[Labels, float] = {} if labels else {(): 0.0}
+    _KIND = GaugeMetricFamily
 
-    def add(self, amount: float, labels: Labels = ()) -> None:
-        """Raise or lower the number of these label values."""
-        self._levels[labels] = self._levels.get(labels, 0.0) + amount
+    def __init__(self, name: str, text: str, labels: Labels = ()) -> None:
+        super().__init__(name, text, labels)
+        if not labels:
+            self.set(0.0)
 
     def set(self, level: float) -> None:
         """Set the number, where there are no labels."""
-        self._levels[()] = level
-
-    def family(self) -> Metric:
-        """The numbers now."""
-        family = GaugeMetricFamily(*self._about, labels=self._labels)
-        for labels, level in self._levels.items():
-            family.add_metric(labels, level)
-        return family
+        self._numbers[()] = level
 
 
 class Histogram:

@@ -132,7 +132,7 @@ def _prepared_as_one(several: Sequence[Asked], limits: Limits) -> list[PreparedR
         whole = prepare(joined, model, limits)
     except ServiceError:
         return None
-    if any(notice not in _OF_COLUMNS for notice in (notice.code for notice in whole.notices)):
+    if any(notice.code not in _OF_COLUMNS for notice in whole.notices):
         return None
     prepared: list[PreparedRequest | Exception] = []
     start = 0
@@ -207,19 +207,15 @@ def _joined_csr(several: Sequence[Counts]) -> CsrCounts | None:
     """The rows of all matrices in one; None where a matrix is no CSR or contradicts itself."""
     width = several[0].n_columns
     indptr: list[npt.NDArray[Any]] = [np.zeros(1, dtype=np.int64)]
-    n_entries = 0
+    indices, data, n_entries = [], [], 0
     for counts in several:
         if not isinstance(counts, CsrCounts) or counts.n_columns != width or not _is_whole(counts):
             return None
         indptr.append(counts.indptr[1:].astype(np.int64) + n_entries)
+        indices.append(counts.indices)
+        data.append(counts.data)
         n_entries += len(counts.data)
-    matrices = [counts for counts in several if isinstance(counts, CsrCounts)]
-    return CsrCounts(
-        np.concatenate(indptr),
-        np.concatenate([counts.indices for counts in matrices]),
-        np.concatenate([counts.data for counts in matrices]),
-        width,
-    )
+    return CsrCounts(np.concatenate(indptr), np.concatenate(indices), np.concatenate(data), width)
 
 
 def _is_whole(counts: CsrCounts) -> bool:
