@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,8 +127,9 @@ def draw(
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    with matplotlib.style.context("default"):
-        panels = list(colourings) or [None]
+    # Not the user's own settings; and names inside an SVG that are the same each time.
+    with matplotlib.style.context("default"), matplotlib.rc_context({"svg.hashsalt": "totalvi"}):
+        panels: Sequence[Colouring | None] = list(colourings) or [None]
         figure = Figure(figsize=(5.6 * len(panels), 5.2), layout="constrained")
         FigureCanvasAgg(figure)
         for axes, colouring in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -154,7 +156,8 @@ def _panel(
 ) -> None:
     """One scatter plot of points [drawn, 2]; `chosen` says which cell each of them is."""
     # Points that neither vanish among few nor smother each other among many.
-    style = {"s": float(np.clip(9_000 / len(points), 1.2, 20)), "linewidths": 0, "alpha": 0.85, "rasterized": True}
+    size = float(np.clip(9_000 / len(points), 1.2, 20))
+    style: dict[str, Any] = {"s": size, "linewidths": 0, "alpha": 0.85, "rasterized": True}
     axes.set_xticks([])
     axes.set_yticks([])
     for side in axes.spines.values():
@@ -167,8 +170,7 @@ def _panel(
     axes.set_title(_shortened(colouring.name), fontsize=11, color=_INK)
     labels = _labels(colouring.values)
     if labels is None:
-        values = np.asarray(colouring.values, np.float64)[chosen]
-        _by_number(figure, axes, points, values, colouring.unit, style)
+        _by_number(figure, axes, points, _numbers(colouring.values)[chosen], colouring.unit, style)
     else:
         codes, names = labels
         _by_label(axes, points, codes[chosen], names, style)
@@ -189,12 +191,15 @@ def _by_number(
         return
     # A few extreme cells would leave all others in one colour.
     low, high = np.percentile(values[known], [1, 99])
-    drawn = axes.scatter(*points[known].T, c=values[known], cmap="viridis", vmin=low, vmax=high, **style)
+    drawn = axes.scatter(
+        points[known, 0], points[known, 1], c=values[known], cmap="viridis", vmin=low, vmax=high, **style
+    )
     ends = (values[known] < low).any(), (values[known] > high).any()
     extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[ends]
     bar = figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.02, extend=extend, label=unit)
-    bar.solids.set_alpha(1)  # type: ignore[union-attr]
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    if bar.solids is not None:
+        bar.solids.set_alpha(1)
+    bar.outline.set_visible(False)
 
 
 def _by_label(
@@ -209,7 +214,7 @@ def _by_label(
     # What is grey lies beneath.
     beneath = of_cell == _GREY
     for part in (beneath, ~beneath):
-        axes.scatter(*points[part].T, c=list(of_cell[part]), **style)
+        axes.scatter(points[part, 0], points[part, 1], c=list(of_cell[part]), **style)
     for colour, text in entries:
         axes.scatter([], [], color=colour, s=36, linewidths=0, label=text)
     columns = 1 if len(entries) <= 24 else 2
@@ -242,24 +247,46 @@ def _legend(counts: npt.NDArray[np.intp], names: list[str], n_without: int) -> t
 def _labels(values: Any) -> tuple[npt.NDArray[np.intp], list[str]] | None:
     """Codes (-1: none) and names of labels, in the order of a categorical, else sorted; None for numbers."""
     values = getattr(values, "array", values)  # of a pandas Series
+    values = np.asarray(values) if isinstance(values, list | tuple) else values
     if hasattr(values, "codes") and hasattr(values, "categories"):
         codes, names = np.asarray(values.codes, np.intp), [str(name) for name in values.categories]
         used = np.unique(codes[codes >= 0])
         places = np.full(len(names) + 1, -1)
         places[used] = np.arange(len(used))
         return places[codes], [names[code] for code in used]
-    array = np.asarray(values)
-    if array.dtype.kind == "f" or (array.dtype.kind in "iu" and len(np.unique(array)) > _MOST_CODES):
-        return None
-    if array.dtype.kind in "iub":
-        found, codes = np.unique(array, return_inverse=True)
-        return codes.astype(np.intp), [str(name) for name in found]
-    absent = np.array([value is None or value != value for value in array.tolist()], bool)  # noqa: PLR0124  # NaN
-    texts = np.array([str(value) for value in array.tolist()], object)
-    names = sorted(set(texts[~absent]))
-    place = {name: code for code, name in enumerate(names)}
-    codes = np.array([-1 if gone else place[text] for gone, text in zip(absent, texts, strict=True)], np.intp)
-    return codes, names
+    if _is_numeric(values):
+        numbers = _numbers(values)
+        if np.isnan(numbers).any() or values.dtype.kind == "f" or len(np.unique(numbers)) > _MOST_CODES:
+            return None
+    texts = [None if _is_absent(value) else str(value) for value in np.asarray(values).tolist()]
+    found = sorted({text for text in texts if text is not None}, key=_natural)
+    places_of = {name: code for code, name in enumerate(found)}
+    return np.array([-1 if text is None else places_of[text] for text in texts], np.intp), found
+
+
+def _is_numeric(values: Any) -> bool:
+    return getattr(getattr(values, "dtype", None), "kind", "") in ("i", "u", "f")
+
+
+def _numbers(values: Any) -> npt.NDArray[np.float64]:
+    """float64 [cells]; NaN where pandas has no value."""
+    values = getattr(values, "array", values)
+    if hasattr(values, "to_numpy"):
+        return np.asarray(values.to_numpy(np.float64, na_value=np.nan))
+    return np.asarray(values, np.float64)
+
+
+def _is_absent(value: object) -> bool:
+    """None, NaN, and pandas' NA, which refuses to be compared."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124
+    except TypeError:
+        return True
+
+
+def _natural(text: str) -> list[tuple[bool, int, str]]:
+    """Sorts `cluster 2` before `cluster 10`."""
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", text)]
 
 
 def _shortened(text: str) -> str:

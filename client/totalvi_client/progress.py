@@ -13,7 +13,7 @@ REDRAW_S = 0.1
 """Time between two drawings of the bar."""
 
 LINE_S, QUIET_S, LINE_SHARE = 5.0, 60.0, 0.1
-"""Elsewhere: a line not sooner than after `LINE_S`, then with each `LINE_SHARE` more, and after `QUIET_S` at the latest."""
+"""Elsewhere a line comes not sooner than after `LINE_S`: with each `LINE_SHARE` more, after `QUIET_S` at the latest."""
 
 WINDOW_S = 20.0
 """The speed is that of so many seconds past."""
@@ -58,7 +58,7 @@ class Progress:
         self._colour = not environ.get("NO_COLOR")
         self._round = _takes("━", stream)
         self._past: deque[tuple[float, int]] = deque()
-        self._drawn = False
+        self._drawn = self._gone = False
         self._longest = 0
         self._told: tuple[float, int] | None = None
         self._started: tuple[float, int] | None = None
@@ -93,7 +93,7 @@ class Progress:
         return since >= QUIET_S or (self.total is not None and more >= LINE_SHARE * self.total)
 
     def _start_line(self) -> bool:
-        """Elsewhere the first call makes no line, unless cells are done already: a resumed run says where it goes on."""
+        """Elsewhere the first call makes a line only where cells are done: a resumed run says where it goes on."""
         self._told = self._clock(), self.done
         return self.done > 0 and self.done != self.total
 
@@ -159,11 +159,13 @@ class Progress:
         return f"{start}{done}{rest}  {texts}"
 
     def _write(self, text: str) -> None:
+        if self._gone:
+            return
         try:
             self._stream.write(text)
             self._stream.flush()
         except (OSError, ValueError):  # the reader is gone: the run is worth more than its bar
-            self._write = lambda _: None  # type: ignore[method-assign]
+            self._gone = True
 
 
 def _takes(text: str, stream: TextIO) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -63,7 +65,9 @@ def project(latent: npt.NDArray[Any], method: Method = "auto", seed: int = 0) ->
 def _umap(latent: npt.NDArray[np.float64], seed: int) -> Projection:
     if not umap_is_installed():
         raise ModuleNotFoundError("UMAP needs umap-learn: pip install 'totalvi-client[umap]'", name="umap")
-    import umap  # noqa: PLC0415  # takes seconds
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # that its other half, which needs tensorflow, is not there
+        umap = importlib.import_module("umap")  # takes seconds
 
     # One job, since a seed allows no more and umap-learn would warn of it.
     reducer = umap.UMAP(n_neighbors=min(N_NEIGHBOURS, len(latent) - 1), random_state=seed, n_jobs=1)

@@ -6,7 +6,6 @@ import io
 import re
 
 import pytest
-
 from totalvi_client.progress import NARROWEST_BAR, Progress, is_terminal
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[mK]")
@@ -170,7 +169,8 @@ def test_times_are_told_as_a_person_would() -> None:
         progress(0, None)
         clock.now += seconds
         told.append(progress.finished())
-    assert told == [f"0 cells in {time}" for time in ("0.0 s", "9.9 s", "10 s", "59 s", "1:00 min", "1:01 min", "1:00:00 h", "2:05:05 h")]  # fmt: skip
+    times = ["0.0 s", "9.9 s", "10 s", "59 s", "1:00 min", "1:01 min", "1:00:00 h", "2:05:05 h"]
+    assert told == [f"0 cells in {time}" for time in times]
 
 
 def test_a_dumb_terminal_gets_lines() -> None:
