@@ -132,8 +132,8 @@ def draw(
         panels: Sequence[Colouring | None] = list(colourings) or [None]
         figure = Figure(figsize=(5.6 * len(panels), 5.2), layout="constrained")
         FigureCanvasAgg(figure)
-        for axes, colouring in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            _panel(figure, axes, points, colouring, chosen)
+        for axes, shown in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(figure, axes, points, shown, chosen)
             axes.set_xlabel(projection.axes[0])
             axes.set_ylabel(projection.axes[1])
         some = "" if len(chosen) == len(latent) else f", of which {len(chosen):,} drawn at random are shown"
