@@ -29,7 +29,9 @@ from totalvi_client.errors import (
     UnexpectedAnswer,
     Unreachable,
     Unsupported,
+    Untrusted,
 )
+from totalvi_client.joining import joined
 from totalvi_client.results import (
     Card,
     CategoricalField,
@@ -41,7 +43,6 @@ from totalvi_client.results import (
     Notice,
     Samples,
     Validation,
-    joined,
 )
 from totalvi_client.retry import PATIENT, Retry
 from totalvi_client.version import installed_version
@@ -82,6 +83,7 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "Unsupported",
+    "Untrusted",
     "Validation",
     "__version__",
     "joined",

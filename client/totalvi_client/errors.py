@@ -7,7 +7,15 @@ from typing import ClassVar, Final
 
 
 class TotalviError(Exception):
-    """Anything that this package raises on purpose."""
+    """Anything that this package raises on purpose.
+
+    Attributes:
+        may_retry: whether the same call may succeed a little later; `Retry` looks at it.
+        retry_after_s: seconds that the server asks to wait before that; None: it names none.
+    """
+
+    may_retry: bool = False
+    retry_after_s: float | None = None
 
 
 class InputError(TotalviError, ValueError):
@@ -22,19 +30,25 @@ class NoAnswer(TotalviError):
     """
 
     def __init__(self, detail: str, *, request_id: str | None = None) -> None:
-        super().__init__(_quoted(detail, request_id))
+        super().__init__(detail)
         self.detail = detail
         self.request_id = request_id
 
+    def __str__(self) -> str:
+        """The detail, and the request id, which a user may quote."""
+        return _quoted(self.detail, self.request_id)
+
 
 class Unreachable(NoAnswer):
-    """Nobody answered: no connection, one that broke, or certificates that do not fit.
+    """Nobody answered: no connection, or one that broke."""
 
-    Attributes:
-        retry_after_s: None; there to be asked of any error that a retry may mend.
-    """
+    may_retry = True
 
-    retry_after_s: float | None = None
+
+class Untrusted(Unreachable):
+    """No connection, as one side does not trust the other's certificate, or the other does not speak TLS at all."""
+
+    may_retry = False
 
 
 class UnexpectedAnswer(NoAnswer):
@@ -60,11 +74,12 @@ class ServiceError(TotalviError):
         code: the machine code that the server gave, e.g. `invalid`.
         detail: one sentence for a person.
         field: the request field at fault, as JSON spells it: `gene_counts`, `categorical_covariates.donor`.
-        index: position of the first offender in that field; of a cell in the caller's whole matrix.
+        index: position of the first offender in that field, counted within `cells` where those are set.
         counts: further numbers by name.
         request_id: under which the server's log has the call.
         retry_after_s: seconds after which a retry may succeed.
         status: HTTP status, or name of the gRPC status; None: the client itself gave up.
+        cells: first and last of the cells that the call was for, where it was a part of a larger matrix.
     """
 
     code_of_class: ClassVar[str] = ""
@@ -81,7 +96,7 @@ class ServiceError(TotalviError):
         retry_after_s: float | None = None,
         status: int | str | None = None,
     ) -> None:
-        super().__init__(_quoted(detail, request_id))
+        super().__init__(detail)
         self.code = code or self.code_of_class
         self.detail = detail
         self.field = field
@@ -90,6 +105,12 @@ class ServiceError(TotalviError):
         self.request_id = request_id
         self.retry_after_s = retry_after_s
         self.status = status
+        self.cells: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """The detail, which cells it is about, and the request id, which a user may quote."""
+        where = "" if self.cells is None else f"cells {self.cells[0]} to {self.cells[1]}: "
+        return where + _quoted(self.detail, self.request_id)
 
 
 class Malformed(ServiceError):
@@ -138,12 +159,14 @@ class Overloaded(ServiceError):
     """The server's queue is full, and stayed so through all retries."""
 
     code_of_class = "overloaded"
+    may_retry = True
 
 
 class Unavailable(ServiceError):
     """The server is starting or stopping, or the model is not ready, and stayed so through all retries."""
 
     code_of_class = "unavailable"
+    may_retry = True
 
 
 class DeadlineExceeded(ServiceError, TimeoutError):

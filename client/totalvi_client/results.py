@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -208,7 +208,8 @@ class Card:
     @property
     def n_latent(self) -> int | None:
         """Dimensions of z; None until it is loaded."""
-        return self.manifest.get("n_latent")
+        n_latent = self.manifest.get("n_latent")
+        return n_latent if isinstance(n_latent, int) else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -228,14 +229,3 @@ class Limits:
     max_samples: int = 1000
     max_sample_values: int = 1 << 23
     max_columns: int = 200_000
-
-
-def joined(parts: Sequence[Encoding]) -> Encoding:
-    """One matrix's encoding out of those of its parts, in their order.
-
-    Equal to what the unsplit call would have given to the last bit, given parts that `encode_stream` or `first_cell` made.
-
-    Args:
-        parts: one or more, of the same outputs and the same model and version.
-    """
-    raise NotImplementedError

@@ -1,0 +1,131 @@
+"""Entries in the order of their columns, or in none, sorted into blocks of rows on disk: once, in bounded memory.
+
+A file that stores a matrix by columns (CSC), or as a list of entries (Matrix Market), has no rows to read. All its
+entries are read once and each is written behind those of its block of rows; a block then is small enough to be sorted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from totalvi_client.errors import InputError
+from totalvi_client.matrices import check_indptr, csr
+
+BLOCK_BYTES = 48 * 1024 * 1024
+MOST_BLOCKS = 256
+"""Each is an open file at most."""
+ENTRIES_AT_ONCE = 1 << 20
+
+Entries = tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]
+"""Rows, columns and values of some entries."""
+
+
+class Spilled:
+    """A matrix whose entries come in any order, read by rows.
+
+    Args:
+        shape: cells, columns.
+        entries: begins to read them from the first on; called once, to sort them.
+        n_entries: how many there will be.
+        dtype: of the values.
+        folder: where the sorted entries may lie meanwhile; on disk, not in memory.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        entries: Callable[[], Iterator[Entries]],
+        n_entries: int,
+        dtype: npt.DTypeLike,
+        folder: Path,
+    ) -> None:
+        self.shape = shape
+        self._entries, self._folder = entries, folder
+        self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", dtype)])
+        n_blocks = int(min(MOST_BLOCKS, max(1, -(-n_entries * self._entry.itemsize // BLOCK_BYTES))))
+        self._block_rows = max(1, -(-shape[0] // n_blocks))
+        self._blocks: list[Any] | None = None
+        self._sorted: tuple[int, Any] | None = None
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Those rows."""
+        import scipy.sparse  # noqa: PLC0415
+
+        parts = []
+        while start < stop:
+            number = start // self._block_rows
+            first = number * self._block_rows
+            end = min(stop, first + self._block_rows)
+            parts.append(self._block(number)[start - first : end - first])
+            start = end
+        if not parts:
+            return scipy.sparse.csr_matrix((0, self.shape[1]))
+        return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
+
+    def _block(self, number: int) -> Any:
+        if self._sorted is None or self._sorted[0] != number:
+            self._sorted = None
+            if self._blocks is None:
+                self._blocks = self._sort_into_blocks()
+            file = self._blocks[number]
+            file.seek(0)
+            entries = np.frombuffer(file.read(), dtype=self._entry)
+            first = number * self._block_rows
+            n_rows = min(self._block_rows, self.shape[0] - first)
+            rows = entries["row"].astype(np.int64) - first
+            # Stable, so that entries of one row stay in the order of their columns.
+            order = np.argsort(rows, kind="stable")
+            indptr = np.zeros(n_rows + 1, dtype=np.int64)
+            np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
+            columns = entries["column"][order].astype(np.int32)
+            self._sorted = number, csr(entries["value"][order], columns, indptr, self.shape[1])
+        return self._sorted[1]
+
+    def _sort_into_blocks(self) -> list[Any]:
+        n_blocks = max(1, -(-self.shape[0] // self._block_rows))
+        # They vanish with the matrix, and with the process.
+        in_memory = BLOCK_BYTES // n_blocks
+        files = [tempfile.SpooledTemporaryFile(in_memory, dir=str(self._folder)) for _ in range(n_blocks)]  # noqa: SIM115
+        for rows, columns, values in self._entries():
+            entries = np.empty(len(rows), dtype=self._entry)
+            entries["row"], entries["column"], entries["value"] = rows, columns, values
+            numbers = rows // self._block_rows
+            order = np.argsort(numbers, kind="stable")
+            entries, numbers = entries[order], numbers[order]
+            bounds = np.searchsorted(numbers, np.arange(n_blocks + 1))
+            for number in range(n_blocks):
+                if bounds[number] < bounds[number + 1]:
+                    files[number].write(entries[bounds[number] : bounds[number + 1]].tobytes())
+        return files
+
+
+def stored_csc(group: Any, shape: tuple[int, int], folder: Path) -> Spilled:
+    """A matrix in compressed columns in an HDF5 file, read by rows.
+
+    Args:
+        group: with `data`, `indices` and `indptr`; one column a gene.
+        shape: cells, columns.
+        folder: see `Spilled`.
+    """
+    data, indices = group["data"], group["indices"]
+    indptr = np.asarray(group["indptr"][:], dtype=np.int64)
+    n_entries = int(min(data.shape[0], indices.shape[0]))
+    check_indptr(indptr, shape[1], n_entries, group.name)
+    n_entries = int(indptr[-1])
+
+    def entries() -> Iterator[Entries]:
+        for start in range(0, n_entries, ENTRIES_AT_ONCE):
+            stop = min(start + ENTRIES_AT_ONCE, n_entries)
+            columns = np.searchsorted(indptr, np.arange(start, stop), side="right") - 1
+            rows = np.asarray(indices[start:stop], dtype=np.int64)
+            if rows.size and not 0 <= rows.min() <= rows.max() < shape[0]:
+                raise InputError(f"the file is damaged: an entry of {group.name} stands outside of its cells")
+            yield rows, columns, data[start:stop]
+
+    return Spilled(shape, entries, n_entries, data.dtype, folder)
