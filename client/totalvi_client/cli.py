@@ -1,8 +1,8 @@
 """The command line: `totalvi-client encode | check | models | describe | plot`.
 
-Exit codes: 0 done; 1 the data or the service refuses; 2 the command was not understood; 3 nobody answers, or not now: the
-same command may succeed later; 70 a fault of this program; 130 interrupted, 143 told to end. What a program reads (`--json`)
-and what was asked for goes to standard output; progress, notes and errors to standard error.
+Exit codes: 0 done; 1 the data or the service refuses; 2 the command was not understood; 3 nobody answers, or not now:
+the same command may succeed later; 70 a fault of this program; 130 interrupted, 143 told to end. What was asked for
+goes to standard output, with `--json` one report; progress, notes and errors go to standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from totalvi_client import commands
 from totalvi_client.errors import (
@@ -34,6 +34,8 @@ from totalvi_client.errors import (
 )
 from totalvi_client.flags import in_flags
 from totalvi_client.version import installed_version
+
+N = TypeVar("N", int, float)
 
 DONE, REFUSED, USAGE, LATER, FAULT, INTERRUPTED, TERMINATED, PIPE = 0, 1, 2, 3, 70, 130, 143, 141
 
@@ -382,9 +384,9 @@ def _positive(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < float("inf"), "a number of seconds above 0")
 
 
-def _number(text: str, kind: Callable[[str], Any], fits: Callable[[Any], bool], what: str) -> Any:
+def _number(text: str, kind: Callable[[str], N], fits: Callable[[N], bool], what: str) -> N:
     try:
-        value = kind(text)
+        value: N | None = kind(text)
     except ValueError:
         value = None
     if value is None or not fits(value):

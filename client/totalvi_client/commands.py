@@ -113,7 +113,7 @@ def encode(arguments: argparse.Namespace, told: Told) -> None:
     if failure is not None:
         raise failure
     if arguments.json:
-        _print_json(report.to_dict() | {"plot": _picture_fields(picture)})
+        _print_json(report.to_dict() | {"plot": _picture_fields(picture) if picture else None})
         return
     _print_report(report)
     if report.restarted:
@@ -308,8 +308,8 @@ def _picture_text(picture: Picture) -> str:
     return f"{picture.method} of {picture.n_cells:,} cells{some}{hint}"
 
 
-def _picture_fields(picture: Picture | None) -> dict[str, Any] | None:
-    return None if picture is None else dataclasses.asdict(picture) | {"path": str(picture.path)}
+def _picture_fields(picture: Picture) -> dict[str, Any]:
+    return dataclasses.asdict(picture) | {"path": str(picture.path)}
 
 
 def _print_report(report: Report) -> None:

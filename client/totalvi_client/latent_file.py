@@ -114,8 +114,8 @@ def _colouring(path: Path, groups: Sequence[Any], group: Any, name: str) -> Colo
     holder = next(one for one in groups if name in one.get("obs", ()))
     column = holder["obs"][name]
     if "categories" in column.attrs:  # as anndata wrote categories before 0.8
-        categories = np.append(np.asarray(_texts(holder["obs"][column.attrs["categories"]][:]), object), None)
-        return Colouring(name, categories[np.asarray(column)])
+        categories = [*_texts(holder["obs"][column.attrs["categories"]][:]), None]  # -1 is none
+        return Colouring(name, np.array(categories, object)[np.asarray(column)])
     return Colouring(name, _read(column))
 
 
