@@ -7,6 +7,9 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from totalvi_client.cells import Cells
 from totalvi_client.client import AsyncClient, Client
 from totalvi_client.errors import (
@@ -47,7 +50,23 @@ from totalvi_client.results import (
 from totalvi_client.retry import PATIENT, Retry
 from totalvi_client.version import installed_version
 
+if TYPE_CHECKING:
+    from totalvi_client.choices import Choices
+    from totalvi_client.embedding import check, embed
+    from totalvi_client.report import Report
+    from totalvi_client.run import check_file, encode_file
+
 __version__ = installed_version()
+
+# They are of the extra `anndata`: who only sends arrays does without it.
+_LATER = {
+    "Choices": "choices",
+    "Report": "report",
+    "check": "embedding",
+    "check_file": "run",
+    "embed": "embedding",
+    "encode_file": "run",
+}
 
 __all__ = [
     "PATIENT",
@@ -56,6 +75,7 @@ __all__ = [
     "Card",
     "CategoricalField",
     "Cells",
+    "Choices",
     "Client",
     "Coverage",
     "DeadlineExceeded",
@@ -73,6 +93,7 @@ __all__ = [
     "NotFound",
     "Notice",
     "Overloaded",
+    "Report",
     "Retry",
     "Samples",
     "ServiceError",
@@ -86,5 +107,16 @@ __all__ = [
     "Untrusted",
     "Validation",
     "__version__",
+    "check",
+    "check_file",
+    "embed",
+    "encode_file",
     "joined",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs more than numpy is imported when it is asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"totalvi_client.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -70,18 +70,19 @@ def kind_of(matrix: Matrix) -> NumberKind:
 
 
 def _are_multiples(blocks: list[Any]) -> bool:
-    """Whether each cell's numbers are multiples of its smallest: counts divided by the size of the cell."""
+    """Whether most cells' numbers are multiples of the smallest: counts divided by the size of the cell."""
     looked_at = multiples = 0
     for block in blocks:
         for row in range(block.shape[0]):
             values = block.data[block.indptr[row] : block.indptr[row + 1]].astype(np.float64)
             values = values[values > 0]
-            if len(values) < _LEAST_MULTIPLES or (values == np.rint(values)).all():
+            if len(values) < _LEAST_MULTIPLES:
                 continue
-            ratios = values / values.min()
             looked_at += 1
-            multiples += bool((np.abs(ratios - np.rint(ratios)) <= 1e-3 * ratios).all())
-    return looked_at > 0 and multiples > 0.9 * looked_at
+            ratios = values / values.min()
+            is_whole = bool((values == np.rint(values)).all())
+            multiples += not is_whole and bool((np.abs(ratios - np.rint(ratios)) <= 1e-3 * ratios).all())
+    return looked_at > 0 and multiples > 0.5 * looked_at
 
 
 def find_counts(table: Table, layer: str | None, *, argument: str, allow_non_integer: bool) -> FoundCounts:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from totalvi_client.choices import KEY, Choices
 from totalvi_client.client import Client
 from totalvi_client.elements import storable
-from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells
+from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
 from totalvi_client.holdings import holdings_of
 from totalvi_client.part_file import Arrays
 from totalvi_client.plan import Plan, plan_for
@@ -136,9 +136,11 @@ def embed(
             notices.extend(told)
 
         encode_cells(plan, asked, take, progress=progress)
+        serving = server_version(asked)
     report = plan.report(
         notices=gathered(notices, plan.notices),
         written=tuple(map(str, plan.kept)),
+        server_version=serving,
         seconds=time.monotonic() - began,
     )
     _write(data, plan, arrays, report)

@@ -10,6 +10,7 @@ from typing import Any
 from totalvi_client.choices import Choices
 from totalvi_client.damage import damage, damaged
 from totalvi_client.errors import InputError
+from totalvi_client.extra import require_anndata
 from totalvi_client.h5ad_table import H5adTable
 from totalvi_client.holdings import Holdings, of_modalities
 from totalvi_client.results import Card
@@ -30,6 +31,7 @@ def open_file(source: Path, card: Card, choices: Choices, *, scratch: Path | Non
     Raises:
         InputError: it is not there, damaged, or none of the kinds that are read.
     """
+    require_anndata()
     scratch = scratch or Path(tempfile.gettempdir())
     if source.is_dir():
         if (source / ".zgroup").exists() or (source / "zarr.json").exists():

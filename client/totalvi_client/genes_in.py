@@ -167,8 +167,8 @@ def _too_few(
 ) -> str:
     known = frozenset(card.genes)
     text = (
-        f"{n_known or 'none'} of the model's {len(card.genes)} genes {'is' if n_known < 2 else 'are'} among the names in "
-        f"{column} of {table.title}: they are like {shown(names, 3)}, the model's like {shown(card.genes, 3)}"
+        f"{n_known or 'none'} of the model's {len(card.genes)} genes {'is' if n_known < 2 else 'are'} among the names "
+        f"in {column} of {table.title}: they are like {shown(names, 3)}, the model's like {shown(card.genes, 3)}"
     )
     fits = _fits(table, layer, known, is_gene)
     best = max(fits, key=lambda name: fits[name])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from totalvi_client.errors import InputError
-from totalvi_client.matrices import ArrayMatrix, Matrix, StoredCsr
+from totalvi_client.matrices import ArrayMatrix, Matrix, StoredCsr, StoredFrame
 from totalvi_client.obs_columns import LabelColumn, label_column
 from totalvi_client.spill import stored_csc
 from totalvi_client.tables import Names
@@ -161,8 +161,10 @@ class H5adTable:
         if hasattr(node, "dtype") or _text(node.attrs.get("encoding-type", "")) != "dataframe":
             return self._matrix(node, f"obsm[{key!r}]"), None
         names = self._columns(f"obsm/{key}")
-        values = [np.asarray(self._column(f"obsm/{key}", name)) for name in names]
-        return ArrayMatrix(np.stack(values, axis=1) if values else np.empty((self.n_cells, 0))), names
+        columns = [node[name] for name in names]
+        if all(hasattr(column, "dtype") and column.dtype.kind in "iufb" for column in columns):
+            return StoredFrame(columns, self.n_cells), names
+        raise InputError(f"obsm[{key!r}] in {self._path} has columns that are no plain numbers; write them as numbers")
 
     def uns(self, key: str) -> Any:
         """Something unstructured, or None."""

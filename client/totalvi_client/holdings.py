@@ -12,6 +12,7 @@ import numpy as np
 
 from totalvi_client.damage import damaged
 from totalvi_client.errors import InputError
+from totalvi_client.extra import require_anndata
 from totalvi_client.results import Card
 from totalvi_client.tables import AnnDataTable, Table
 
@@ -75,6 +76,7 @@ def holdings_of(data: Any, card: Card, *, modality: str | None, protein_modality
     Raises:
         InputError: it is neither, or the modalities cannot be told apart.
     """
+    require_anndata()
     if hasattr(data, "mod") and hasattr(data, "obsmap"):
         tables = {str(name): AnnDataTable(table, f"the modality {name!r}") for name, table in data.mod.items()}
         return of_modalities(tables, AnnDataObs(data), card, modality=modality, protein_modality=protein_modality)

@@ -72,6 +72,25 @@ class StoredCsr:
         )
 
 
+class StoredFrame:
+    """The columns of a data frame in an HDF5 file, read by rows.
+
+    Args:
+        columns: open data sets of numbers, each [cells].
+        n_cells: number of cells.
+    """
+
+    def __init__(self, columns: list[Any], n_cells: int) -> None:
+        self.shape = (n_cells, len(columns))
+        self._columns = columns
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Those rows."""
+        if not self._columns:
+            return np.empty((stop - start, 0))
+        return np.stack([column[start:stop] for column in self._columns], axis=1)
+
+
 class Columns:
     """Some columns of a matrix.
 

@@ -181,7 +181,8 @@ def _no_column(
         hint += repr(fitting[0])
     raise InputError(
         f"the model needs the {title} of each cell, one of {shown(field.categories)}, and there is no column "
-        f"{wanted!r} in obs (there is: {', '.join(known[:20]) or 'nothing'}){hint}; or give {constant} one label for all cells"
+        f"{wanted!r} in obs (there is: {', '.join(known[:20]) or 'nothing'}){hint}; or give {constant} one "
+        "label for all cells"
     )
 
 
@@ -221,8 +222,8 @@ def _numbers(
         known = sorted({column for table in tables for column in table.obs_columns()})
         raise InputError(
             f"the model needs the number {name!r} of each cell, and there is no column {key or name!r} in obs "
-            f"(there is: {', '.join(known[:20]) or 'nothing'}); give covariate_keys={{{name!r}: …}} the name of the column, or "
-            f"covariates={{{name!r}: …}} one number for all cells, in the units of the training"
+            f"(there is: {', '.join(known[:20]) or 'nothing'}); give covariate_keys={{{name!r}: …}} the name of the "
+            f"column, or covariates={{{name!r}: …}} one number for all cells, in the units of the training"
         )
     place, column, table = found
     try:

@@ -127,8 +127,8 @@ def _of_obsm(table: Table, key: str, names: str | Sequence[str] | None, card: Ca
     if found is None:
         raise InputError(
             f"obsm[{key!r}] of {table.title} has {n_columns} proteins without names, and the model's "
-            f"{len(card.proteins)} are told apart by name: make it a DataFrame, or put the names into uns and give protein_names= (the key, "
-            "or the names themselves)"
+            f"{len(card.proteins)} are told apart by name: make it a DataFrame, or put the names into "
+            "uns and give protein_names= (the key, or the names themselves)"
         )
     if len(found) != n_columns:
         raise InputError(f"obsm[{key!r}] of {table.title} has {n_columns} columns, but {where} has {len(found)} names")

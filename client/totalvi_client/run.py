@@ -14,7 +14,7 @@ from totalvi_client.choices import Choices
 from totalvi_client.client import Client
 from totalvi_client.damage import damaged
 from totalvi_client.embedding import look_at
-from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells
+from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
 from totalvi_client.files import identity, open_file
 from totalvi_client.outputs import check_out, write_out
 from totalvi_client.part_file import Arrays, PartFile
@@ -41,9 +41,9 @@ def encode_file(
 
     What is written is told by the ending of `out`: a copy of the h5ad or h5mu file with `obsm` and `uns` added and all
     else untouched; of 10x a new h5ad; `.csv` or `.npz` with the names of the cells. It is written aside and moved into
-    place, all of it or nothing, so `out` may be `source`. Finished slices are kept in `OUT.part` until then: a run that was
-    interrupted, and is started again with the same question, goes on there, and its file is to the byte that of a run
-    that was not.
+    place, all of it or nothing, so `out` may be `source`. Finished slices are kept in `OUT.part` until then: a run that
+    was interrupted, and is started again with the same question, goes on there, and its file is to the byte that of a
+    run that was not.
 
     Args:
         source: `.h5ad`, `.h5mu`, 10x `.h5`, or the folder of a 10x matrix (`matrix.mtx`).
@@ -84,6 +84,7 @@ def encode_file(
                 written=tuple(map(str, plan.kept)),
                 resumed_cells=resumed,
                 restarted=part.restarted,
+                server_version=server_version(asked),
             )
             with damaged(source):
                 write_out(out, source, plan, part, report, with_counts=with_counts)

@@ -7,6 +7,7 @@ entries are read once and each is written behind those of its block of rows; a b
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,10 @@ class Spilled:
 
     def _sort_into_blocks(self) -> list[Any]:
         n_blocks = max(1, -(-self.shape[0] // self._block_rows))
-        # They vanish with the matrix, and with the process.
         in_memory = BLOCK_BYTES // n_blocks
         files = [tempfile.SpooledTemporaryFile(in_memory, dir=str(self._folder)) for _ in range(n_blocks)]  # noqa: SIM115
+        # They vanish with the matrix, also where the entries turn out to be damaged, and with the process.
+        weakref.finalize(self, _close, files)
         for rows, columns, values in self._entries():
             entries = np.empty(len(rows), dtype=self._entry)
             entries["row"], entries["column"], entries["value"] = rows, columns, values
@@ -103,6 +105,11 @@ class Spilled:
                 if bounds[number] < bounds[number + 1]:
                     files[number].write(entries[bounds[number] : bounds[number + 1]].tobytes())
         return files
+
+
+def _close(files: list[Any]) -> None:
+    for file in files:
+        file.close()
 
 
 def stored_csc(group: Any, shape: tuple[int, int], folder: Path) -> Spilled:
