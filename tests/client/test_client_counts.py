@@ -86,7 +86,7 @@ def test_entries_of_a_part_are_views_and_begin_at_0() -> None:
     assert isinstance(counts, CsrCounts)
     indptr, indices, data = counts.rows(2, 4).parts()
     assert (indptr.tolist(), indices.tolist(), data.tolist()) == ([0, 2, 3], [0, 5, 1], [70_000, 2, 1])
-    assert (indptr.dtype, indices.dtype) == (np.uint8, np.uint16)
+    assert (indptr.dtype, indices.dtype) == (np.uint16, np.uint16)
     assert np.shares_memory(data, counts.data)
 
 
