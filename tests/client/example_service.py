@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,20 +23,28 @@ def at(server: RunningServer, code: str) -> str:
     return code.replace(":8000", f":{server.http_port}").replace(":8001", f":{server.grpc_port}")
 
 
-def run_shell(
-    code: str, folder: Path, environ: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run_shell(code: str, folder: Path, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run lines of a document as a person would who stands in the repository, but write into `folder`."""
     for name in ("examples", "proto", "client"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("TOTALVI_")}
     return subprocess.run(
         ["bash", "-uo", "pipefail", "-c", code],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("TOTALVI_")} | dict(environ or {}),
+        env=own | dict(environ or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
         check=False,
     )
+
+
+def command_in(folder: Path) -> Path:
+    """A folder for PATH with `totalvi-client` as an installation would put it there, of the sources at hand."""
+    (folder / "bin").mkdir(exist_ok=True)
+    script = folder / "bin" / "totalvi-client"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT / "client"}" exec {sys.executable} -m totalvi_client.cli "$@"\n')
+    script.chmod(0o755)
+    return folder / "bin"

@@ -93,7 +93,7 @@ def test_a_grpcurl_block_runs(block: str, tmp_path: Path, example: RunningServer
 @pytest.mark.parametrize("block", GRPC, ids=["list", "get model", "encode"])
 def test_what_the_grpcurl_blocks_ask_is_answered(block: str, example: RunningServer) -> None:
     """The same calls as grpcurl makes them, from what reflection tells: grpcurl itself is seldom installed."""
-    words = shlex.split(block.split("|")[0])
+    words = shlex.split(block.split("|", maxsplit=1)[0])
     assert words[1] == "-plaintext"
     with grpc.insecure_channel(f"127.0.0.1:{example.grpc_port}") as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
