@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from totalvi_client import plot
 from totalvi_client.plot import Colouring, draw, uncertainty
 

@@ -6,6 +6,7 @@ import io
 import re
 
 import pytest
+
 from totalvi_client.progress import NARROWEST_BAR, Progress, is_terminal
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[mK]")

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from totalvi_client import projection
 from totalvi_client.projection import project
 
