@@ -12,7 +12,7 @@ from typing import Any
 
 from totalvi_client.choices import Choices
 from totalvi_client.client import Client
-from totalvi_client.damage import damaged
+from totalvi_client.damage import damaged, writing
 from totalvi_client.embedding import look_at
 from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
 from totalvi_client.files import identity, open_file
@@ -74,7 +74,8 @@ def encode_file(
             resumed = part.done
 
             def take(_: int, arrays: Arrays, notices: tuple[Notice, ...]) -> None:
-                part.append(arrays, notices)
+                with writing(out):
+                    part.append(arrays, notices)
 
             encode_cells(plan, asked, take, first=resumed, progress=progress)
             report = plan.report(
@@ -86,7 +87,7 @@ def encode_file(
                 restarted=part.restarted,
                 server_version=server_version(asked),
             )
-            with damaged(source):
+            with writing(out):
                 write_out(out, source, plan, part, report, with_counts=with_counts)
             part.remove()
     return dataclasses.replace(report, seconds=time.monotonic() - began)

@@ -66,7 +66,7 @@ class Spilled:
             parts.append(self._block(number)[start - first : end - first])
             start = end
         if not parts:
-            return scipy.sparse.csr_matrix((0, self.shape[1]))
+            return scipy.sparse.csr_matrix((0, self.shape[1]), dtype=self._entry["value"])
         return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
 
     def _block(self, number: int) -> Any:

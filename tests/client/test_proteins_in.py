@@ -145,7 +145,5 @@ def test_twice_the_same() -> None:
 def test_not_measured_in_a_batch_is_no_count() -> None:
     values = frame().astype(float)
     values.iloc[5:, 1] = np.nan
-    with pytest.raises(
-        InputError, match=r"not finite in cell cell5; where something was not measured put 0"
-    ):
+    with pytest.raises(InputError, match=r"not finite in cell cell5; where something was not measured put 0"):
         embed(with_proteins("protein_expression", values), FakeClient())
