@@ -69,6 +69,7 @@ class _Common:
         self._timeout_s = _checked_timeout(timeout)
         self._priority = _checked_priority(priority)
         self._session = Session(retry, tells_limits=self._target.is_rest)
+        self._closed = False
         self._connect()
 
     def _connect(self) -> None:
@@ -78,6 +79,10 @@ class _Common:
     def __repr__(self) -> str:
         """Where its server is, and nothing that opens it."""
         return f"{type(self).__name__}({self._target.address!r})"
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise InputError("the client is closed")
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return self._session.deadline(self._timeout_s if timeout is None else _checked_timeout(timeout))
@@ -146,6 +151,7 @@ class Client(_Common):
 
     def close(self) -> None:
         """Close its connections."""
+        self._closed = True
         self._transport.close()
 
     def encode(
@@ -391,6 +397,7 @@ class Client(_Common):
             return result
 
     def _perform(self, step: Ask | Pause, over: threading.Event) -> Any:
+        self._refuse_if_closed()
         if isinstance(step, Ask):
             return self._transport.ask(step.question, step.timeout_s)
         if over.wait(step.seconds):
@@ -421,6 +428,7 @@ class AsyncClient(_Common):
 
     async def close(self) -> None:
         """Close its connections."""
+        self._closed = True
         await self._transport.close()
 
     async def encode(self, gene_counts: Any, **options: Any) -> Encoding:
@@ -500,6 +508,7 @@ class AsyncClient(_Common):
             return result
 
     async def _perform(self, step: Ask | Pause) -> Any:
+        self._refuse_if_closed()
         if isinstance(step, Ask):
             return await self._transport.ask(step.question, step.timeout_s)
         return await asyncio.sleep(step.seconds)

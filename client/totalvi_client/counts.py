@@ -69,12 +69,13 @@ class CsrCounts:
     def parts(self) -> tuple[Array, Array, Array]:
         """The row pointers from 0 on in their smallest type, and the indices and data of just these rows."""
         first, last = int(self.indptr[0]), int(self.indptr[-1])
-        indptr = self.indptr - first
-        return indptr.astype(_unsigned_for(last - first)), self.indices[first:last], self.data[first:last]
+        # The wire has no u8 for positions.
+        indptr = (self.indptr - first).astype(np.uint16 if last - first < 1 << 16 else np.int64)
+        return indptr, self.indices[first:last], self.data[first:last]
 
     def row_bytes(self) -> npt.NDArray[np.int64]:
         """int64 [cells]: what each takes on the wire, at most."""
-        sizes: npt.NDArray[np.int64] = np.diff(self.indptr) * (self.indices.itemsize + self.data.itemsize) + 4
+        sizes: npt.NDArray[np.int64] = np.diff(self.indptr) * (self.indices.itemsize + self.data.itemsize) + 8
         return sizes
 
 

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Mapping
 
-_PHASE = re.compile(r"([\w-]+);dur=([0-9.]+)")
+_PHASE = re.compile(r"(?:^|,)\s*([\w-]+);dur=([0-9.]+)")
 
 
 class Method(enum.Enum):

@@ -11,7 +11,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -32,6 +32,8 @@ from totalvi_client.errors import (
 )
 from totalvi_client.question import Answer, Method, Question, read_timing
 from totalvi_client.target import USER_AGENT, Target
+
+ClientT = TypeVar("ClientT", httpx.Client, httpx.AsyncClient)
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
@@ -59,11 +61,9 @@ _BETWEEN: Final = (408, 502, 504)
 class RestTransport:
     """Asks over HTTP, for any number of threads. Args: target: where."""
 
-    tells_limits = True
-
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._client = httpx.Client(**_settings(target))
+        self._client = _made(httpx.Client, target)
 
     def ask(self, question: Question, timeout_s: float | None) -> Answer:
         """The answer.
@@ -101,11 +101,9 @@ class RestTransport:
 class AsyncRestTransport:
     """The same on an event loop. Args: target: where."""
 
-    tells_limits = True
-
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._client = httpx.AsyncClient(**_settings(target))
+        self._client = _made(httpx.AsyncClient, target)
 
     async def ask(self, question: Question, timeout_s: float | None) -> Answer:
         """The answer.
@@ -143,28 +141,35 @@ def read_retry_after(value: str | None, now: Callable[[], float] = time.time) ->
     return max(0.0, date.timestamp() - now())
 
 
-def _settings(target: Target) -> dict[str, Any]:
-    verify: ssl.SSLContext | bool = True
-    if target.ca_file is not None or target.certificate is not None:
-        try:
-            verify = (
-                httpx.create_ssl_context()
-                if target.ca_file is None
-                else ssl.create_default_context(cafile=str(target.ca_file))
-            )
-            if target.certificate is not None:
-                verify.load_cert_chain(*map(str, target.certificate))
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(f"the certificates cannot be used: {error}") from None
-    return {
-        "base_url": target.address,
-        "headers": {"User-Agent": f"{USER_AGENT} httpx/{httpx.__version__}"},
-        "verify": verify,
-        "limits": _LIMITS,
-        "follow_redirects": False,
-        # The machine itself is not reached through its proxies, whatever the environment says.
-        "trust_env": not target.is_local,
-    }
+def _made(kind: type[ClientT], target: Target) -> ClientT:
+    try:
+        return kind(
+            base_url=target.address,
+            headers={"User-Agent": f"{USER_AGENT} httpx/{httpx.__version__}"},
+            verify=_trust(target),
+            limits=_LIMITS,
+            follow_redirects=False,
+            # The machine itself is not reached through its proxies, whatever the environment says.
+            trust_env=not target.is_local,
+        )
+    except httpx.InvalidURL as error:
+        raise InputError(f"the address of a server cannot be read: {error}") from None
+
+
+def _trust(target: Target) -> ssl.SSLContext | bool:
+    if target.ca_file is None and target.certificate is None:
+        return True
+    try:
+        context = (
+            httpx.create_ssl_context()
+            if target.ca_file is None
+            else ssl.create_default_context(cafile=str(target.ca_file))
+        )
+        if target.certificate is not None:
+            context.load_cert_chain(*map(str, target.certificate))
+    except OSError as error:
+        raise InputError(f"the certificates cannot be used: {error}") from None
+    return context
 
 
 def _timeouts(timeout_s: float | None) -> dict[str, float | None]:

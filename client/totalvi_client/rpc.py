@@ -56,8 +56,6 @@ _DISTRUST: Final = ("ssl handshake", "certificate", "tls", "ssl_error")
 class GrpcTransport:
     """Asks over gRPC, for any number of threads. Args: target: where."""
 
-    tells_limits = False
-
     def __init__(self, target: Target) -> None:
         self._target = target
         credentials = _credentials(target)
@@ -88,19 +86,13 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """The same on an event loop, on which it must be made. Args: target: where."""
-
-    tells_limits = False
+    """The same on an event loop: that of its first call. Args: target: where."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        credentials = _credentials(target)
-        self._channel = (
-            grpc.aio.insecure_channel(target.address, _options(target))
-            if credentials is None
-            else grpc.aio.secure_channel(target.address, credentials, _options(target))
-        )
-        self._calls: dict[Method, Any] = {method: self._channel.unary_unary(_path(method)) for method in Method}
+        self._credentials = _credentials(target)
+        self._channel: grpc.aio.Channel | None = None
+        self._calls: dict[Method, Any] = {}
 
     async def ask(self, question: Question, timeout_s: float | None) -> Answer:
         """The answer.
@@ -108,6 +100,14 @@ class AsyncGrpcTransport:
         Raises:
             TotalviError: there is none.
         """
+        if self._channel is None:
+            # A channel belongs to a loop, and there may be none yet where the client is made.
+            self._channel = (
+                grpc.aio.insecure_channel(self._target.address, _options(self._target))
+                if self._credentials is None
+                else grpc.aio.secure_channel(self._target.address, self._credentials, _options(self._target))
+            )
+            self._calls = {method: self._channel.unary_unary(_path(method)) for method in Method}
         call = self._calls[question.method](
             _body(question), timeout=timeout_s, metadata=_metadata(self._target, question)
         )
@@ -119,7 +119,8 @@ class AsyncGrpcTransport:
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        await self._channel.close()
+        if self._channel is not None:
+            await self._channel.close()
 
 
 def read_pushback(value: str) -> float | None:
@@ -236,6 +237,8 @@ def _of_grpc(code: grpc.StatusCode, detail: str, request_id: str) -> TotalviErro
     name = code.name
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("no answer before the deadline", request_id=request_id, status=name)
+    if "http2 header with status: 413" in detail:
+        return TooLarge(detail, request_id=request_id, status=name)
     if code in _OF_STATUS:
         return _OF_STATUS[code](detail, request_id=request_id, status=name)
     if code is grpc.StatusCode.UNAVAILABLE and any(word in detail.lower() for word in _DISTRUST):
