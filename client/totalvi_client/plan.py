@@ -216,7 +216,7 @@ class Plan:
             counts=f"counts from {self.counts.layer} of {self._gene_title()} ({self.counts.why})",
             gene_column=self.genes.column,
             genes=self.genes.coverage,
-            missing_genes=self.genes.missing[:20],
+            missing_genes=self.genes.missing,
             protein_counts=self.proteins.place,
             proteins=self.proteins.coverage,
             missing_proteins=self.proteins.missing,
@@ -235,7 +235,7 @@ class Plan:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """What is to be known before anything is sent."""
-        return (*self.counts.notices, *self.genes.notices, *self.proteins.notices, *self.obs.notices)
+        return (*self.genes.notices, *self.proteins.notices, *self.obs.notices)
 
     def _gene_title(self) -> str:
         # A file's name belongs into the report, not into what must be the same wherever the file lies.

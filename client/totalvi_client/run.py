@@ -15,6 +15,7 @@ from totalvi_client.client import Client
 from totalvi_client.damage import damaged, writing
 from totalvi_client.embedding import look_at
 from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
+from totalvi_client.errors import InputError
 from totalvi_client.files import identity, open_file
 from totalvi_client.outputs import check_out, write_out
 from totalvi_client.part_file import Arrays, PartFile
@@ -67,6 +68,7 @@ def encode_file(
     with client_of(client) as asked, _planned(source, scratch, asked, chosen) as first_plan:
         check_out(out, source, first_plan.holdings.kind, _needed_bytes(source, out, first_plan))
         question = _question(source, first_plan, with_counts)
+        read_from = identity(source)
         path = out.with_name(f"{out.name}.part")
         with PartFile(path, question, {"seed": first_plan.seed}, first_plan.kept, resume=resume) as part:
             # The draws of a run are those of its first attempt.
@@ -78,6 +80,8 @@ def encode_file(
                     part.append(arrays, notices)
 
             encode_cells(plan, asked, take, first=resumed, progress=progress)
+            if identity(source) != read_from:
+                raise InputError(f"{source} was changed while it was read; run again, when it stays as it is")
             report = plan.report(
                 notices=gathered(part.notices, plan.notices),
                 source=str(source),

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from totalvi_client import Client, InputError, TooLarge
-from totalvi_client.embedding import check, embed
-from totalvi_client.run import check_file, encode_file
 
 from tests.client.made_up import quiet, read, written
 from tests.end_to_end.server import RunningServer
 from tests.saves import EXAMPLE_MODELS, ROOT
+from totalvi_client import Client, InputError, TooLarge
+from totalvi_client.embedding import check, embed
+from totalvi_client.run import check_file, encode_file
 
 N_CELLS = 40
 CHOICES: dict[str, Any] = {"distribution": True, "library": True, "n_samples": 2, "seed": 11, "slice_cells": 9}

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from totalvi_client import CategoricalField, InputError
-from totalvi_client.embedding import check, embed
 
 from tests.client.fake_client import GENES, N_LATENT, FakeClient, answer, card
 from tests.client.made_up import (
@@ -26,6 +24,8 @@ from tests.client.made_up import (
     quiet,
     written,
 )  # fmt: skip
+from totalvi_client import CategoricalField, InputError
+from totalvi_client.embedding import check, embed
 
 QUIET = {"slice_cells": 7}
 

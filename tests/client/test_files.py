@@ -10,12 +10,12 @@ import anndata
 import h5py
 import numpy as np
 import pytest
-from totalvi_client import InputError
-from totalvi_client.embedding import embed
-from totalvi_client.run import encode_file
 
 from tests.client.fake_client import GENES, PROTEINS, FakeClient
 from tests.client.made_up import BATCH, COUNTS, FORMS, N_CELLS, PROTEIN_COUNTS, Z, adata, mdata, quiet, read, written
+from totalvi_client import InputError
+from totalvi_client.embedding import embed
+from totalvi_client.run import encode_file
 
 
 def encoded(source: Path, **choices: Any) -> Any:

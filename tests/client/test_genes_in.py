@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from totalvi_client import InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import GENES, FakeClient, answer, card
 from tests.client.made_up import BATCH, COUNTS, FORMS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import InputError
+from totalvi_client.embedding import embed
 
 ENSEMBL = [f"ENSG{i:011}" for i in range(len(GENES))]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from totalvi_client import CategoricalField, InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import FakeClient, answer, card
 from tests.client.made_up import BATCH, CELLS, COUNTS, N_CELLS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import CategoricalField, InputError
+from totalvi_client.embedding import embed
 
 
 def of_batches(*labels: Any) -> FakeClient:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from totalvi_client import InputError, Notice
 from totalvi_client.part_file import PartFile
 from totalvi_client.plan import Kept

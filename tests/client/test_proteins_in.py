@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from totalvi_client import InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import PROTEINS, FakeClient, answer, card
 from tests.client.made_up import BATCH, CELLS, COUNTS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import InputError
+from totalvi_client.embedding import embed
 
 
 def with_proteins(key: str, values: Any) -> Any:

@@ -15,8 +15,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from totalvi_client import InputError
-from totalvi_client.run import check_file, encode_file
 
 from tests.client.fake_client import N_LATENT, FakeClient, card
 from tests.client.made_up import (
@@ -35,6 +33,8 @@ from tests.client.made_up import (
     written,
 )  # fmt: skip
 from tests.saves import ROOT
+from totalvi_client import InputError
+from totalvi_client.run import check_file, encode_file
 
 PATIENCE_S = 60.0
 EVERYTHING = {"distribution": True, "library": True, "n_samples": 2}
@@ -293,6 +293,16 @@ def test_failing_while_it_writes_leaves_what_was_there(
     report = encode_file(source, out, FakeClient(fails_after=0), slice_cells=7)
     assert report.resumed_cells == N_CELLS
     assert np.array_equal(read(out).obsm["X_totalVI"], Z)
+
+
+def test_a_source_that_changes_meanwhile(source: Path, tmp_path: Path) -> None:
+    def touch(done: int, _: int) -> None:
+        if done > 20:
+            os.utime(source, ns=(done, done))
+
+    with pytest.raises(InputError, match="was changed while it was read; run again"):
+        encode_file(source, tmp_path / "out.h5ad", FakeClient(), slice_cells=7, progress=touch)
+    assert not (tmp_path / "out.h5ad").exists()
 
 
 def test_two_runs_at_once(source: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
+
 from totalvi_client.matrices import ArrayMatrix, Columns, StoredCsr, as_csr, as_dense
 from totalvi_client.spill import stored_csc
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from totalvi_client import InputError
-from totalvi_client.run import check_file, encode_file
 
 from tests.client.fake_client import GENES, PROTEINS, FakeClient, answer, card
 from tests.client.made_up import COUNTS, N_CELLS, PROTEIN_COUNTS, tenx_h5, tenx_mtx
+from totalvi_client import InputError
+from totalvi_client.run import check_file, encode_file
 
 BARCODES = [f"AAAC{i}-1" for i in range(N_CELLS)]
 Z = answer(COUNTS, PROTEIN_COUNTS, ["b1"] * N_CELLS)
