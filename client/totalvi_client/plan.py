@@ -154,7 +154,7 @@ class Plan:
         allow = self.choices.allow_non_integer
         table = self.holdings.genes
         with self.holdings.reading():
-            block = self.counts.matrix.rows(start, stop)
+            block = as_csr(self.counts.matrix.rows(start, stop))
         check_block(
             block, start, table, f"{self.counts.layer} of {table.title}", allow_non_integer=allow, argument="layer"
         )
@@ -183,9 +183,6 @@ class Plan:
         """The model's columns of a block, their entries in the model's order, so that the server need not sort."""
         n_columns = self.counts.matrix.shape[1]
         positions = self.genes.positions
-        if not hasattr(block, "tocsr"):
-            return as_csr(np.asarray(block)[:, positions])
-        block = as_csr(block)
         targets = np.full(n_columns, -1, dtype=np.int32)
         targets[positions] = np.arange(len(positions), dtype=np.int32)
         indices = targets[block.indices]
