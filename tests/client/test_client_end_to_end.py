@@ -273,21 +273,31 @@ def test_a_connection_is_used_again(way: str, service: RunningServer) -> None:
 def test_a_connection_that_breaks_is_made_anew_and_the_call_again(
     way: str, service: RunningServer, right: Answer
 ) -> None:
-    pauses: list[float] = []
+    """Its pauses are real: gRPC takes its time to connect anew."""
+    retry = Retry(attempts=10)
     with (
         Flaky(service.http_port) as http,
         Flaky(service.grpc_port) as grpc,
-        open_way(way, http.port, grpc.port, on_pause=pauses.append) as client,
+        open_way(way, http.port, grpc.port, retry=retry) as client,
     ):
         client.models()
         wire = http if way.startswith("rest") else grpc
-        wire.breaks = 1
+        wire.arm(1)
         assert_same(answered(client.encode(**given(CELLS))), right)
-        assert len(pauses) == 1
-        wire.breaks = 1
+        assert wire.breaks == 0
+        wire.arm(2)
         found = joined(list(client.encode_stream(slices(CELLS, [10, 20, 30, 40]), **of_all(CELLS))))
         assert_same(answered(found), right)
         assert wire.breaks == 0
+    with (
+        Flaky(service.http_port) as http,
+        Flaky(service.grpc_port) as grpc,
+        open_way(way, http.port, grpc.port, retry=Retry(attempts=1)) as once,
+    ):
+        for wire in (http, grpc):
+            wire.arm(1)
+        with pytest.raises(Unreachable):
+            once.encode(**given(CELLS))
 
 
 def test_nobody_there(way: str) -> None:
