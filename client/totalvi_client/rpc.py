@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from totalvi_client.errors import (
     BY_CODE,
+    TOO_LATE,
     DeadlineExceeded,
     Forbidden,
     InputError,
@@ -236,7 +237,7 @@ def _of_grpc(code: grpc.StatusCode, detail: str, request_id: str) -> TotalviErro
     """What gRPC itself, or something between, says."""
     name = code.name
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("no answer before the deadline", request_id=request_id, status=name)
+        return DeadlineExceeded(TOO_LATE, request_id=request_id, status=name)
     if "http2 header with status: 413" in detail:
         return TooLarge(detail, request_id=request_id, status=name)
     if code in _OF_STATUS:

@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from totalvi_client.stubs import totalvi_v1_pb2 as theirs
-
 from service.protobuf.stubs import totalvi_v1_pb2 as ours
 from tests.saves import ROOT
+from totalvi_client.stubs import totalvi_v1_pb2 as theirs
 
 STUBS = ROOT / "client" / "totalvi_client" / "stubs"
 
