@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import threading
@@ -32,6 +33,8 @@ Priority: TypeAlias = Literal["interactive", "bulk"]
 _IN_FLIGHT = 4
 _PRIORITIES = (None, "interactive", "bulk")
 _DEFAULT_RETRY = Retry()
+_LONGEST_TIMEOUT_S = 30 * 86_400.0
+"""A month: both transports can say it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -507,8 +510,9 @@ class AsyncClient(_Common):
             return await self._run(stream.encode(one, self._deadline(timeout)))
 
         await self._run(stream.open(self._deadline(timeout)))
-        async for encoding in in_order_async(encode, taken(), in_flight):
-            yield encoding
+        async with contextlib.aclosing(in_order_async(encode, taken(), in_flight)) as encodings:
+            async for encoding in encodings:
+                yield encoding
         await self._run(stream.close(self._deadline(timeout)))
 
     @_like(Client.validate)
@@ -566,7 +570,7 @@ def _checked_timeout(timeout: float | None) -> float | None:
         return None
     if not timeout > 0:
         raise InputError("timeout must be a number of seconds above 0")
-    return None if timeout == float("inf") else float(timeout)
+    return None if timeout == float("inf") else min(float(timeout), _LONGEST_TIMEOUT_S)
 
 
 def _checked_priority(priority: str | None) -> str | None:

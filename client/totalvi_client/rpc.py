@@ -51,7 +51,8 @@ _BROKEN: Final = (
 )
 """How a connection that ended, or a proxy without a server, looks where the service itself has not answered."""
 
-_DISTRUST: Final = ("ssl handshake", "certificate", "tls", "ssl_error")
+_DISTRUST: Final = ("SSL_ERROR_SSL", "CERTIFICATE_VERIFY_FAILED", "TSI_PROTOCOL_FAILURE")
+"""Words of gRPC's for certificates that do not fit, or no TLS at all; a handshake that was cut off has none of them."""
 
 
 class GrpcTransport:
@@ -242,7 +243,7 @@ def _of_grpc(code: grpc.StatusCode, detail: str, request_id: str) -> TotalviErro
         return TooLarge(detail, request_id=request_id, status=name)
     if code in _OF_STATUS:
         return _OF_STATUS[code](detail, request_id=request_id, status=name)
-    if code is grpc.StatusCode.UNAVAILABLE and any(word in detail.lower() for word in _DISTRUST):
+    if code is grpc.StatusCode.UNAVAILABLE and any(word in detail for word in _DISTRUST):
         return Untrusted(f"no connection that both sides trust: {detail}", request_id=request_id)
     if code in _BROKEN:
         return Unreachable(f"no answer from the server: {detail}", request_id=request_id)
