@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import inspect
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +28,7 @@ from tests.end_to_end.synthetic import assert_same_bits
 from tests.end_to_end.test_overload import FILLING, HELD, waiting
 from tests.saves import ROOT
 from totalvi_client import (
+    AsyncClient,
     Client,
     InputError,
     Invalid,
@@ -273,21 +277,31 @@ def test_a_connection_is_used_again(way: str, service: RunningServer) -> None:
 def test_a_connection_that_breaks_is_made_anew_and_the_call_again(
     way: str, service: RunningServer, right: Answer
 ) -> None:
-    pauses: list[float] = []
+    """Its pauses are real: gRPC takes its time to connect anew."""
+    retry = Retry(attempts=10)
     with (
         Flaky(service.http_port) as http,
         Flaky(service.grpc_port) as grpc,
-        open_way(way, http.port, grpc.port, on_pause=pauses.append) as client,
+        open_way(way, http.port, grpc.port, retry=retry) as client,
     ):
         client.models()
         wire = http if way.startswith("rest") else grpc
-        wire.breaks = 1
+        wire.arm(1)
         assert_same(answered(client.encode(**given(CELLS))), right)
-        assert len(pauses) == 1
-        wire.breaks = 1
+        assert wire.breaks == 0
+        wire.arm(2)
         found = joined(list(client.encode_stream(slices(CELLS, [10, 20, 30, 40]), **of_all(CELLS))))
         assert_same(answered(found), right)
         assert wire.breaks == 0
+    with (
+        Flaky(service.http_port) as http,
+        Flaky(service.grpc_port) as grpc,
+        open_way(way, http.port, grpc.port, retry=Retry(attempts=1)) as once,
+    ):
+        for wire in (http, grpc):
+            wire.arm(1)
+        with pytest.raises(Unreachable):
+            once.encode(**given(CELLS))
 
 
 def test_nobody_there(way: str) -> None:
@@ -300,6 +314,16 @@ def test_nobody_there(way: str) -> None:
     assert len(pauses) == 2
 
 
+def test_a_server_that_takes_calls_and_never_answers(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        with open_way(way, port, port, on_pause=pytest.fail) as client:
+            begun = time.monotonic()
+            with pytest.raises(DeadlineExceeded):
+                client.encode(**given(CELLS), timeout=0.3)
+            assert time.monotonic() - begun < PATIENCE_S
+
+
 def test_the_wrong_port(way: str, service: RunningServer) -> None:
     """REST at the gRPC port and the other way round: an error that names the address as the matter."""
     with (
@@ -307,6 +331,13 @@ def test_the_wrong_port(way: str, service: RunningServer) -> None:
         pytest.raises((Unreachable, UnexpectedAnswer)),
     ):
         client.models()
+
+
+@pytest.mark.parametrize("name", ["encode", "validate", "encode_stream", "models", "model", "limits"])
+def test_both_clients_take_the_same_arguments(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
+    assert list(ours) == list(theirs)
+    assert [one.default for one in ours.values()] == [one.default for one in theirs.values()]
 
 
 def test_a_closed_client_says_so(way: str, service: RunningServer) -> None:
