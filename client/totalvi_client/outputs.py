@@ -91,6 +91,8 @@ def _aside(out: Path) -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
+        if out.exists():
+            shutil.copymode(out, unfinished)
         os.replace(unfinished, out)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -63,6 +63,8 @@ def encode_file(
         TotalviError: the server refuses, or does not answer; what is finished stays in `OUT.part`.
     """
     source, out, began = Path(source), Path(out), time.monotonic()
+    # What a link points to is written, not the link.
+    out = out.resolve() if out.is_symlink() else out
     chosen = _choices(choices)
     scratch = out.parent if out.parent.is_dir() else None
     with client_of(client) as asked, _planned(source, scratch, asked, chosen) as first_plan:

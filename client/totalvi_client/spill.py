@@ -48,7 +48,9 @@ class Spilled:
     ) -> None:
         self.shape = shape
         self._entries, self._folder = entries, folder
-        self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", dtype)])
+        # Entries of one place add up, which a small integer might not hold.
+        value = np.promote_types(dtype, np.uint32) if np.dtype(dtype).kind in "iub" else np.dtype(dtype)
+        self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", value)])
         n_blocks = int(min(MOST_BLOCKS, max(1, -(-n_entries * self._entry.itemsize // BLOCK_BYTES))))
         self._block_rows = max(1, -(-shape[0] // n_blocks))
         self._blocks: list[Any] | None = None

@@ -201,6 +201,34 @@ def test_it_goes_on_where_it_stopped(source: Path, tmp_path: Path, suffix: str, 
     assert not out.with_name(f"{out.name}.part").exists()
 
 
+@pytest.mark.parametrize("kind", ["h5mu", "10x"])
+def test_other_kinds_go_on_too(tmp_path: Path, kind: str) -> None:
+    if kind == "h5mu":
+        source, suffix, choices = written(mdata(), tmp_path / "in.h5mu"), ".h5mu", {}
+    else:
+        source, suffix, choices = tenx_h5(tmp_path / "in.h5"), ".h5ad", {"batch": "b0"}
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    encode_file(source, whole, FakeClient(), slice_cells=7, **choices)
+    interrupted(source, out, **choices)
+
+    report = encode_file(source, out, FakeClient(), slice_cells=7, **choices)
+
+    assert report.resumed_cells == 21
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_link_and_the_rights_of_a_file_stay(source: Path, tmp_path: Path) -> None:
+    source.chmod(0o640)
+    link = tmp_path / "link.h5ad"
+    link.symlink_to(source)
+
+    encode_file(link, link, FakeClient())
+
+    assert link.is_symlink()
+    assert source.stat().st_mode & 0o777 == 0o640
+    assert np.array_equal(read(source).obsm["X_totalVI"], Z)
+
+
 def test_it_may_be_interrupted_again_and_again(source: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole.h5ad", tmp_path / "out.h5ad"
     encode_file(source, whole, FakeClient(), slice_cells=7)
