@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import inspect
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 from totalvi_client.cells import Cells, ReadCells, read_cells
 from totalvi_client.errors import InputError, TotalviError
@@ -23,6 +25,7 @@ from totalvi_client.session import Ask, Deadline, Pause, Session, Steps
 from totalvi_client.stream import Slice, Stream
 from totalvi_client.target import read_target
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Priority: TypeAlias = Literal["interactive", "bulk"]
@@ -30,6 +33,8 @@ Priority: TypeAlias = Literal["interactive", "bulk"]
 _IN_FLIGHT = 4
 _PRIORITIES = (None, "interactive", "bulk")
 _DEFAULT_RETRY = Retry()
+_LONGEST_TIMEOUT_S = 30 * 86_400.0
+"""A month: both transports can say it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +45,20 @@ class _Asked:
     options: Options
     priority: str | None
     deadline: Deadline
+
+
+def _like(
+    method: Callable[Concatenate[Client, P], T],
+) -> Callable[[Callable[..., Coroutine[Any, Any, T]]], Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]]:
+    """Gives a method of `AsyncClient` the arguments of one of `Client`: for type checkers, and for `help`."""
+
+    def decorate(
+        twin: Callable[..., Coroutine[Any, Any, T]],
+    ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+        twin.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+        return twin
+
+    return decorate
 
 
 class _Common:
@@ -431,6 +450,7 @@ class AsyncClient(_Common):
         self._closed = True
         await self._transport.close()
 
+    @_like(Client.encode)
     async def encode(self, gene_counts: Any, **options: Any) -> Encoding:
         """Encode cells, as `Client.encode` does."""
         asked = self._asked(gene_counts, **options)
@@ -452,13 +472,34 @@ class AsyncClient(_Common):
         self,
         slices: Iterable[Cells] | AsyncIterable[Cells],
         *,
+        genes: Iterable[str] | None = None,
+        proteins: Iterable[str] | None = None,
+        model: str | None = None,
+        version: str | int | None = None,
+        outputs: Iterable[str] | None = None,
+        n_samples: int = 0,
+        seed: int | None = None,
+        first_cell: int = 0,
+        min_gene_coverage: float | None = None,
+        allow_non_integer: bool = False,
         priority: Priority | None = None,
         timeout: float | None = None,
         in_flight: int = _IN_FLIGHT,
-        **options: Any,
     ) -> AsyncIterator[Encoding]:
         """Encode a matrix that comes in slices, as `Client.encode_stream` does: `async for` takes the encodings."""
-        stream = self._stream(read_options(**options), priority)
+        options = read_options(
+            genes=genes,
+            proteins=proteins,
+            model=model,
+            version=version,
+            outputs=outputs,
+            n_samples=n_samples,
+            seed=seed,
+            first_cell=first_cell,
+            min_gene_coverage=min_gene_coverage,
+            allow_non_integer=allow_non_integer,
+        )
+        stream = self._stream(options, priority)
         _check_in_flight(in_flight)
 
         async def taken() -> AsyncIterator[Slice]:
@@ -469,10 +510,12 @@ class AsyncClient(_Common):
             return await self._run(stream.encode(one, self._deadline(timeout)))
 
         await self._run(stream.open(self._deadline(timeout)))
-        async for encoding in in_order_async(encode, taken(), in_flight):
-            yield encoding
+        async with contextlib.aclosing(in_order_async(encode, taken(), in_flight)) as encodings:
+            async for encoding in encodings:
+                yield encoding
         await self._run(stream.close(self._deadline(timeout)))
 
+    @_like(Client.validate)
     async def validate(self, gene_counts: Any, **options: Any) -> Validation:
         """What `encode` would make of the cells, as `Client.validate` tells it."""
         asked = self._asked(gene_counts, **options)
@@ -527,7 +570,7 @@ def _checked_timeout(timeout: float | None) -> float | None:
         return None
     if not timeout > 0:
         raise InputError("timeout must be a number of seconds above 0")
-    return None if timeout == float("inf") else float(timeout)
+    return None if timeout == float("inf") else min(float(timeout), _LONGEST_TIMEOUT_S)
 
 
 def _checked_priority(priority: str | None) -> str | None:

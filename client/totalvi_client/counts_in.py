@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from totalvi_client.errors import InputError
 from totalvi_client.matrices import Matrix, as_csr, sampled_rows, values_of
-from totalvi_client.results import Notice
 from totalvi_client.tables import Table, cell_names
 
 USUAL_LAYERS = ("counts", "raw_counts", "count", "raw_count", "counts_raw", "umi", "umis", "umi_counts", "raw")
@@ -41,13 +40,11 @@ class FoundCounts:
         layer: where they are.
         matrix: all of them.
         why: half a sentence for the report.
-        notices: what to know.
     """
 
     layer: str
     matrix: Matrix
     why: str
-    notices: tuple[Notice, ...] = ()
 
 
 def kind_of(matrix: Matrix) -> NumberKind:
@@ -108,7 +105,7 @@ def find_counts(table: Table, layer: str | None, *, argument: str, allow_non_int
     fine = {NumberKind.COUNTS, NumberKind.FRACTIONS} if allow_non_integer else {NumberKind.COUNTS}
     first = kind_of(table.matrix("X")) if "X" in layers else None
     if first in fine:
-        return FoundCounts("X", table.matrix("X"), f"X is {first.value}", _fractions(first))
+        return FoundCounts("X", table.matrix("X"), f"X is {first.value}")
     usual = [name for name in layers if name.casefold() in USUAL_LAYERS and name != "raw"]
     kinds = {name: kind_of(table.matrix(name)) for name in [*usual, *(["raw"] if "raw" in layers else [])]}
     good = [name for name, kind in kinds.items() if kind in fine]
@@ -123,7 +120,7 @@ def find_counts(table: Table, layer: str | None, *, argument: str, allow_non_int
             f"{'are' if len(named) > 1 else 'is'} counts: give {argument}={named[0]!r}"
         )
     if good:
-        return FoundCounts("raw", table.matrix("raw"), f"{looks} and raw is counts", ())
+        return FoundCounts("raw", table.matrix("raw"), f"{looks} and raw is counts")
     if first is NumberKind.FRACTIONS:
         raise InputError(
             f"{looks}; if a program that removes ambient counts wrote them, allow_non_integer=True takes them as they "
@@ -144,7 +141,7 @@ def _named(table: Table, layer: str, argument: str, allow_non_integer: bool) -> 
     if kind is NumberKind.COUNTS:
         return FoundCounts(layer, matrix, why)
     if kind in (NumberKind.FRACTIONS, NumberKind.NORMALISED, NumberKind.LOG) and allow_non_integer:
-        return FoundCounts(layer, matrix, why, _fractions(kind))
+        return FoundCounts(layer, matrix, why)
     advice = (
         "; allow_non_integer=True takes them as they are"
         if kind is NumberKind.FRACTIONS
@@ -154,12 +151,6 @@ def _named(table: Table, layer: str, argument: str, allow_non_integer: bool) -> 
         f"{_place(layer)} of {table.title} looks {kind.value}; "
         f"the model needs raw counts (whole numbers from 0){advice}"
     )
-
-
-def _fractions(kind: NumberKind) -> tuple[Notice, ...]:
-    if kind is NumberKind.COUNTS:
-        return ()
-    return (Notice("fractions", f"the counts look {kind.value}, and were taken as they are", 1),)
 
 
 def check_block(

@@ -1,4 +1,4 @@
-"""What HDF5 says of a broken file, in words that help."""
+"""What the system says of a broken file or a full disk, in words that help."""
 
 from __future__ import annotations
 
@@ -30,3 +30,24 @@ def damaged(source: Path) -> Iterator[None]:
 def damage(source: Path, error: BaseException) -> str:
     """The sentence for it."""
     return f"{source} is damaged or cut short, or cannot be read ({error}); get a new copy and compare the sizes"
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """While a file is written: what goes wrong is the disk's fault.
+
+    Args:
+        out: the file.
+
+    Raises:
+        InputError: instead of what the system or h5py raises.
+    """
+    try:
+        yield
+    except TotalviError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{out} cannot be written ({error}); make room, or see who may write there, and run again: what is "
+            f"finished was kept in {out.name}.part"
+        ) from error

@@ -1,4 +1,4 @@
-"""Writes pieces of an h5ad file as anndata writes them, beside what is there already."""
+"""Pieces of an h5ad file, read and written as anndata does, beside what is there already."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def write_element(group: Any, key: str, value: Any) -> None:
         from anndata.experimental import write_elem  # noqa: PLC0415
 
     write_elem(group, key, value)
+
+
+def read_element(node: Any) -> Any:
+    """Read a piece of an h5ad file."""
+    try:
+        from anndata.io import read_elem  # noqa: PLC0415
+    except ImportError:
+        from anndata.experimental import read_elem  # noqa: PLC0415
+
+    return read_elem(node)
 
 
 def section(group: Any, name: str) -> Any:

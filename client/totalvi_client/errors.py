@@ -169,6 +169,10 @@ class Unavailable(ServiceError):
     may_retry = True
 
 
+TOO_LATE: Final = "no answer before the deadline: give it more time (timeout=) or fewer cells"
+"""What a client says that gives up by itself."""
+
+
 class DeadlineExceeded(ServiceError, TimeoutError):
     """The call's `timeout` passed, retries included."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from totalvi_client.elements import read_element
 from totalvi_client.errors import InputError
 from totalvi_client.matrices import ArrayMatrix, Matrix, StoredCsr, StoredFrame
 from totalvi_client.obs_columns import LabelColumn, label_column
@@ -104,8 +105,6 @@ class H5adTable:
         return column if hasattr(column, "dtype") else self._column(part, name)
 
     def _column(self, part: str, name: str) -> Any:
-        from anndata.io import read_elem  # noqa: PLC0415
-
         node = self._group[part][name]
         reference = node.attrs.get("categories")
         if hasattr(node, "dtype") and reference is not None:
@@ -113,7 +112,7 @@ class H5adTable:
             import pandas as pd  # noqa: PLC0415
 
             return pd.Categorical.from_codes(node[:], _texts(node.file[reference][:]))
-        values = read_elem(node)
+        values = read_element(node)
         return _texts(values) if getattr(values, "dtype", None) is not None and values.dtype.kind in "SO" else values
 
     def _columns(self, part: str) -> list[str]:
@@ -168,9 +167,7 @@ class H5adTable:
 
     def uns(self, key: str) -> Any:
         """Something unstructured, or None."""
-        from anndata.io import read_elem  # noqa: PLC0415
-
-        return read_elem(self._group["uns"][key]) if "uns" in self._group and key in self._group["uns"] else None
+        return read_element(self._group["uns"][key]) if "uns" in self._group and key in self._group["uns"] else None
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import collections
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
 In = TypeVar("In")
@@ -45,7 +45,7 @@ def in_order(work: Callable[[In, threading.Event], Out], items: Iterable[In], n_
 
 async def in_order_async(
     work: Callable[[In], Awaitable[Out]], items: AsyncIterable[In] | Iterable[In], n_at_a_time: int
-) -> AsyncIterator[Out]:
+) -> AsyncGenerator[Out, None]:
     """The same with tasks. Those under way are cancelled when it ends early."""
     window: collections.deque[asyncio.Task[Out]] = collections.deque()
     try:

@@ -43,7 +43,8 @@ def joined(parts: Sequence[Encoding]) -> Encoding:
         model=first.model,
         model_version=first.model_version,
         n_cells=sum(part.n_cells for part in parts),
-        cells=_each(parts, lambda part: part.cells, _chained),
+        # No names of no cells are the same as none given.
+        cells=_each([part for part in parts if part.n_cells], lambda part: part.cells, _chained),
         qz=_each(parts, lambda part: part.qz, _normals),
         ql=_each(parts, lambda part: part.ql, _normals),
         z=_each(parts, lambda part: part.z, np.concatenate),

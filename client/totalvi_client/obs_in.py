@@ -128,7 +128,7 @@ def _labelled(
         constant = dict(names or {}).get(constant, constant)
         if _same(constant) not in allowed:
             raise InputError(_unknown(title, {constant: 0}, [constant], field, argument))
-        return Labelled(f"{constant!r} for all cells", constant, None, {}, {"": constant})
+        return Labelled(f"{constant!r} for all cells", constant, None, {}, {"all cells": constant})
     column_argument = "batch_key=" if what == "batch" else f"covariate_keys={{{field.key!r}: …}}"
     wanted = key or field.key
     place, column, table = _column(tables, wanted) or _no_column(

@@ -91,6 +91,8 @@ def _aside(out: Path) -> Iterator[Path]:
         yield unfinished
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
+        if out.exists():
+            shutil.copymode(out, unfinished)
         os.replace(unfinished, out)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -163,7 +165,8 @@ def _write_counts(file: Any, plan: Plan, is_gene: Any, proteins: list[str], obs:
         columns = [empty_column(file["obsm"]["protein_expression"], name, plan.n_cells) for name in proteins]
     for start in range(0, plan.n_cells, ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, plan.n_cells)
-        block = as_csr(matrix.rows(start, stop))
+        with plan.holdings.reading():
+            block = as_csr(matrix.rows(start, stop))
         writer.append(as_csr(block[:, genes]))
         if columns:
             counts = as_dense(block[:, antibodies])

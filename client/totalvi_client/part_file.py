@@ -168,11 +168,14 @@ def _locked(path: Path) -> BinaryIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except ImportError:
             return file
-        except OSError as error:
+        except BlockingIOError as error:
             file.close()
             raise InputError(
                 f"another run is writing the same result ({path} is in use); wait for it, or name another file"
             ) from error
+        except OSError:
+            # The file system knows no locks.
+            return file
         # A run that has just ended may have deleted what was opened here.
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             return file

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from totalvi_client.cells import Cells
 from totalvi_client.choices import Choices
 from totalvi_client.counts_in import FoundCounts, check_block, find_counts
-from totalvi_client.errors import InputError
+from totalvi_client.errors import InputError, UnexpectedAnswer
 from totalvi_client.genes_in import GeneColumns, match_genes
 from totalvi_client.holdings import Holdings
 from totalvi_client.matrices import as_csr, as_dense, csr
@@ -120,7 +120,10 @@ class Plan:
         for kept, values in zip(self.kept, found, strict=True):
             # Never a blank: what is not as it was asked for ends the run.
             if values is None or values.shape != (encoding.n_cells, *kept.shape):
-                raise InputError(f"the server did not answer {kept} of the shape that the model's card promises")
+                raise UnexpectedAnswer(
+                    f"the server did not answer {kept} of the shape that the model's card promises",
+                    request_id=encoding.request_id,
+                )
             arrays.append(np.ascontiguousarray(values, dtype=np.float32))
         return arrays
 
@@ -154,7 +157,7 @@ class Plan:
         allow = self.choices.allow_non_integer
         table = self.holdings.genes
         with self.holdings.reading():
-            block = self.counts.matrix.rows(start, stop)
+            block = as_csr(self.counts.matrix.rows(start, stop))
         check_block(
             block, start, table, f"{self.counts.layer} of {table.title}", allow_non_integer=allow, argument="layer"
         )
@@ -183,22 +186,15 @@ class Plan:
         """The model's columns of a block, their entries in the model's order, so that the server need not sort."""
         n_columns = self.counts.matrix.shape[1]
         positions = self.genes.positions
-        if not hasattr(block, "tocsr"):
-            return as_csr(np.asarray(block)[:, positions])
-        block = as_csr(block)
         targets = np.full(n_columns, -1, dtype=np.int32)
         targets[positions] = np.arange(len(positions), dtype=np.int32)
         indices = targets[block.indices]
         known = indices >= 0
-        indptr = block.indptr
-        data = block.data
-        if not known.all():
-            before = np.zeros(len(known) + 1, dtype=np.int64)
-            np.cumsum(known, out=before[1:])
-            indptr, indices, data = before[indptr], indices[known], data[known]
-        rows = csr(data, indices, indptr, len(positions))
-        rows.has_sorted_indices = False
-        rows.sum_duplicates()
+        before = np.zeros(len(known) + 1, dtype=np.int64)
+        np.cumsum(known, out=before[1:])
+        # Copies, so that sorting never moves the caller's own numbers.
+        rows = csr(block.data[known], indices[known], before[block.indptr], len(positions))
+        rows.sort_indices()
         return rows
 
     def report(self, *, notices: tuple[Notice, ...] = (), **facts: Any) -> Report:
@@ -216,7 +212,7 @@ class Plan:
             counts=f"counts from {self.counts.layer} of {self._gene_title()} ({self.counts.why})",
             gene_column=self.genes.column,
             genes=self.genes.coverage,
-            missing_genes=self.genes.missing[:20],
+            missing_genes=self.genes.missing,
             protein_counts=self.proteins.place,
             proteins=self.proteins.coverage,
             missing_proteins=self.proteins.missing,
@@ -235,7 +231,7 @@ class Plan:
     @property
     def notices(self) -> tuple[Notice, ...]:
         """What is to be known before anything is sent."""
-        return (*self.counts.notices, *self.genes.notices, *self.proteins.notices, *self.obs.notices)
+        return (*self.genes.notices, *self.proteins.notices, *self.obs.notices)
 
     def _gene_title(self) -> str:
         # A file's name belongs into the report, not into what must be the same wherever the file lies.

@@ -59,7 +59,6 @@ class _Place:
     matrix: Matrix
     names: tuple[str, ...]
     argument: str = "proteins"
-    notices: tuple[Notice, ...] = ()
 
 
 def find_proteins(
@@ -106,7 +105,7 @@ def _of_modality(table: Table, layer: str | None, allow_non_integer: bool) -> _P
     counts = find_counts(table, layer, argument="protein_layer", allow_non_integer=allow_non_integer)
     names = tuple(map(str, table.var_names(counts.layer)))
     title = f"{counts.layer} of {table.title}"
-    return _Place(title, table, counts.matrix, names, "protein_layer", counts.notices)
+    return _Place(title, table, counts.matrix, names, "protein_layer")
 
 
 def _asked_for(holdings: Holdings, key: str, names: str | Sequence[str] | None, card: Card) -> _Place:
@@ -202,7 +201,7 @@ def _matched(place: _Place, card: Card) -> ProteinColumns:
             f"{shown(place.names, 3)}, the model's like {shown(card.proteins, 3)}{_renaming(missing, extra)}"
         )
     coverage = Coverage(len(place.names), n_known, len(missing), len(extra), n_known / len(card.proteins))
-    notices = list(place.notices)
+    notices = []
     if missing:
         detail = (
             f"{len(missing)} of the model's {len(card.proteins)} proteins are not in the data and count 0 "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from totalvi_client.results import Coverage, Label, Notice
-
-EXAMPLES = 5
+from totalvi_client.joining import joined_notices
+from totalvi_client.results import Coverage, Encoding, Label, Notice
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,7 @@ class Report:
         counts: where the gene counts are, and why those were taken.
         gene_column: whose names matched: `var_names` or a column of `var`.
         genes: how they meet the model's.
-        missing_genes: a few of those that counted 0.
+        missing_genes: those that counted 0.
         protein_counts: where the protein counts are; empty: none.
         proteins: how they meet the model's.
         missing_proteins: those that counted 0.
@@ -98,7 +97,7 @@ class Report:
             "counts": self.counts,
             "gene_column": self.gene_column,
             "genes": _coverage(self.genes),
-            "missing_genes": list(self.missing_genes[:EXAMPLES]),
+            "missing_genes": list(self.missing_genes),
             "protein_counts": self.protein_counts,
             "proteins": _coverage(self.proteins),
             "missing_proteins": list(self.missing_proteins),
@@ -136,25 +135,16 @@ class Report:
         return "\n".join(self.lines())
 
 
-def gathered(notices: Iterable[Notice], known: Sequence[Notice] = ()) -> tuple[Notice, ...]:
-    """The warnings of many slices as those of the whole: one for each code, the numbers added up.
+def gathered(notices: Sequence[Notice], known: Sequence[Notice] = ()) -> tuple[Notice, ...]:
+    """The warnings of many slices as those of the whole.
 
     Args:
-        notices: of the slices, in order.
-        known: what was found for the whole already; the server says the like of each slice, which is left out.
+        notices: of the slices, in order; those that are the same for each slice are told once.
+        known: what was found for the whole before; the server says the like of each slice, which is left out.
     """
-    found = {notice.code: notice for notice in known}
-    codes = set(found)
-    for notice in notices:
-        if notice.code in codes:
-            continue
-        before = found.get(notice.code)
-        if before is None:
-            found[notice.code] = notice
-        elif notice != before:
-            examples = tuple(dict.fromkeys((*before.examples, *notice.examples)))[:EXAMPLES]
-            found[notice.code] = Notice(notice.code, before.detail, before.count + notice.count, examples)
-    return tuple(found.values())
+    codes = {notice.code for notice in known}
+    told = tuple(notice for notice in notices if notice.code not in codes)
+    return (*known, *joined_notices([Encoding("", "", 0, warnings=told)]))
 
 
 def _coverage(coverage: Coverage) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import httpx
 
 from totalvi_client.errors import (
     BY_CODE,
+    TOO_LATE,
     DeadlineExceeded,
     Forbidden,
     InputError,
@@ -271,4 +272,4 @@ def _failure(error: httpx.HTTPError, question: Question, *, late: bool) -> Total
 
 
 def _late(question: Question) -> DeadlineExceeded:
-    return DeadlineExceeded("no answer before the deadline", request_id=question.request_id)
+    return DeadlineExceeded(TOO_LATE, request_id=question.request_id)

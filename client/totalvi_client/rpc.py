@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-unty
 
 from totalvi_client.errors import (
     BY_CODE,
+    TOO_LATE,
     DeadlineExceeded,
     Forbidden,
     InputError,
@@ -50,7 +51,8 @@ _BROKEN: Final = (
 )
 """How a connection that ended, or a proxy without a server, looks where the service itself has not answered."""
 
-_DISTRUST: Final = ("ssl handshake", "certificate", "tls", "ssl_error")
+_DISTRUST: Final = ("SSL_ERROR_SSL", "CERTIFICATE_VERIFY_FAILED", "TSI_PROTOCOL_FAILURE")
+"""Words of gRPC's for certificates that do not fit, or no TLS at all; a handshake that was cut off has none of them."""
 
 
 class GrpcTransport:
@@ -236,12 +238,12 @@ def _of_grpc(code: grpc.StatusCode, detail: str, request_id: str) -> TotalviErro
     """What gRPC itself, or something between, says."""
     name = code.name
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("no answer before the deadline", request_id=request_id, status=name)
+        return DeadlineExceeded(TOO_LATE, request_id=request_id, status=name)
     if "http2 header with status: 413" in detail:
         return TooLarge(detail, request_id=request_id, status=name)
     if code in _OF_STATUS:
         return _OF_STATUS[code](detail, request_id=request_id, status=name)
-    if code is grpc.StatusCode.UNAVAILABLE and any(word in detail.lower() for word in _DISTRUST):
+    if code is grpc.StatusCode.UNAVAILABLE and any(word in detail for word in _DISTRUST):
         return Untrusted(f"no connection that both sides trust: {detail}", request_id=request_id)
     if code in _BROKEN:
         return Unreachable(f"no answer from the server: {detail}", request_id=request_id)

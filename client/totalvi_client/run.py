@@ -12,9 +12,10 @@ from typing import Any
 
 from totalvi_client.choices import Choices
 from totalvi_client.client import Client
-from totalvi_client.damage import damaged
+from totalvi_client.damage import damaged, writing
 from totalvi_client.embedding import look_at
 from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
+from totalvi_client.errors import InputError
 from totalvi_client.files import identity, open_file
 from totalvi_client.outputs import check_out, write_out
 from totalvi_client.part_file import Arrays, PartFile
@@ -62,11 +63,14 @@ def encode_file(
         TotalviError: the server refuses, or does not answer; what is finished stays in `OUT.part`.
     """
     source, out, began = Path(source), Path(out), time.monotonic()
+    # What a link points to is written, not the link.
+    out = out.resolve() if out.is_symlink() else out
     chosen = _choices(choices)
     scratch = out.parent if out.parent.is_dir() else None
     with client_of(client) as asked, _planned(source, scratch, asked, chosen) as first_plan:
         check_out(out, source, first_plan.holdings.kind, _needed_bytes(source, out, first_plan))
         question = _question(source, first_plan, with_counts)
+        read_from = identity(source)
         path = out.with_name(f"{out.name}.part")
         with PartFile(path, question, {"seed": first_plan.seed}, first_plan.kept, resume=resume) as part:
             # The draws of a run are those of its first attempt.
@@ -74,9 +78,12 @@ def encode_file(
             resumed = part.done
 
             def take(_: int, arrays: Arrays, notices: tuple[Notice, ...]) -> None:
-                part.append(arrays, notices)
+                with writing(out):
+                    part.append(arrays, notices)
 
             encode_cells(plan, asked, take, first=resumed, progress=progress)
+            if identity(source) != read_from:
+                raise InputError(f"{source} was changed while it was read; run again, when it stays as it is")
             report = plan.report(
                 notices=gathered(part.notices, plan.notices),
                 source=str(source),
@@ -86,7 +93,7 @@ def encode_file(
                 restarted=part.restarted,
                 server_version=server_version(asked),
             )
-            with damaged(source):
+            with writing(out):
                 write_out(out, source, plan, part, report, with_counts=with_counts)
             part.remove()
     return dataclasses.replace(report, seconds=time.monotonic() - began)

@@ -14,7 +14,15 @@ from typing import Any, TypeAlias, TypeVar
 
 from totalvi_client import message
 from totalvi_client.cells import ReadCells
-from totalvi_client.errors import DeadlineExceeded, NotFound, ServiceError, TooLarge, TotalviError, Unavailable
+from totalvi_client.errors import (
+    TOO_LATE,
+    DeadlineExceeded,
+    NotFound,
+    ServiceError,
+    TooLarge,
+    TotalviError,
+    Unavailable,
+)
 from totalvi_client.joining import joined, joined_validations
 from totalvi_client.options import Options
 from totalvi_client.parts import cut, learned
@@ -65,7 +73,7 @@ class Deadline:
     """
 
     def __init__(self, timeout_s: float | None, clock: Callable[[], float]) -> None:
-        self.timeout_s, self._clock = timeout_s, clock
+        self._clock = clock
         self._end = None if timeout_s is None else clock() + timeout_s
 
     def left_s(self) -> float | None:
@@ -179,7 +187,7 @@ class Session:
         while True:
             left_s = deadline.left_s()
             if left_s is not None and left_s <= 0:
-                raise DeadlineExceeded(f"no answer in {deadline.timeout_s:g} s", request_id=question.request_id)
+                raise DeadlineExceeded(TOO_LATE, request_id=question.request_id)
             try:
                 answer: Answer = yield Ask(question, left_s)
                 return answer

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from totalvi_client.errors import InputError
-from totalvi_client.matrices import check_indptr, csr
+from totalvi_client.matrices import check_indptr
 
 BLOCK_BYTES = 48 * 1024 * 1024
 MOST_BLOCKS = 256
@@ -48,7 +48,9 @@ class Spilled:
     ) -> None:
         self.shape = shape
         self._entries, self._folder = entries, folder
-        self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", dtype)])
+        # Entries of one place add up, which a small integer might not hold.
+        value = np.promote_types(dtype, np.uint32) if np.dtype(dtype).kind in "iub" else np.dtype(dtype)
+        self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", value)])
         n_blocks = int(min(MOST_BLOCKS, max(1, -(-n_entries * self._entry.itemsize // BLOCK_BYTES))))
         self._block_rows = max(1, -(-shape[0] // n_blocks))
         self._blocks: list[Any] | None = None
@@ -66,11 +68,13 @@ class Spilled:
             parts.append(self._block(number)[start - first : end - first])
             start = end
         if not parts:
-            return scipy.sparse.csr_matrix((0, self.shape[1]))
+            return scipy.sparse.csr_matrix((0, self.shape[1]), dtype=self._entry["value"])
         return parts[0] if len(parts) == 1 else scipy.sparse.vstack(parts, format="csr")
 
     def _block(self, number: int) -> Any:
         if self._sorted is None or self._sorted[0] != number:
+            import scipy.sparse  # noqa: PLC0415
+
             self._sorted = None
             if self._blocks is None:
                 self._blocks = self._sort_into_blocks()
@@ -78,14 +82,10 @@ class Spilled:
             file.seek(0)
             entries = np.frombuffer(file.read(), dtype=self._entry)
             first = number * self._block_rows
-            n_rows = min(self._block_rows, self.shape[0] - first)
-            rows = entries["row"].astype(np.int64) - first
-            # Stable, so that entries of one row stay in the order of their columns.
-            order = np.argsort(rows, kind="stable")
-            indptr = np.zeros(n_rows + 1, dtype=np.int64)
-            np.cumsum(np.bincount(rows, minlength=n_rows), out=indptr[1:])
-            columns = entries["column"][order].astype(np.int32)
-            self._sorted = number, csr(entries["value"][order], columns, indptr, self.shape[1])
+            shape = (min(self._block_rows, self.shape[0] - first), self.shape[1])
+            places = (entries["row"] - np.uint32(first), entries["column"])
+            # Sorts by row, and by column within each; entries of one place add up.
+            self._sorted = number, scipy.sparse.coo_matrix((entries["value"], places), shape=shape).tocsr()
         return self._sorted[1]
 
     def _sort_into_blocks(self) -> list[Any]:
@@ -97,9 +97,11 @@ class Spilled:
         for rows, columns, values in self._entries():
             entries = np.empty(len(rows), dtype=self._entry)
             entries["row"], entries["column"], entries["value"] = rows, columns, values
-            numbers = rows // self._block_rows
-            order = np.argsort(numbers, kind="stable")
-            entries, numbers = entries[order], numbers[order]
+            # Sixteen bits, as numpy sorts those by radix.
+            numbers = (rows // self._block_rows).astype(np.uint16)
+            if n_blocks > 1 and bool((numbers[1:] < numbers[:-1]).any()):
+                order = np.argsort(numbers, kind="stable")
+                entries, numbers = entries[order], numbers[order]
             bounds = np.searchsorted(numbers, np.arange(n_blocks + 1))
             for number in range(n_blocks):
                 if bounds[number] < bounds[number + 1]:
@@ -129,7 +131,9 @@ def stored_csc(group: Any, shape: tuple[int, int], folder: Path) -> Spilled:
     def entries() -> Iterator[Entries]:
         for start in range(0, n_entries, ENTRIES_AT_ONCE):
             stop = min(start + ENTRIES_AT_ONCE, n_entries)
-            columns = np.searchsorted(indptr, np.arange(start, stop), side="right") - 1
+            first, last = np.searchsorted(indptr, (start, stop - 1), side="right") - 1
+            ends = np.clip(indptr[first : last + 2], start, stop)
+            columns = np.repeat(np.arange(first, last + 1), np.diff(ends))
             rows = np.asarray(indices[start:stop], dtype=np.int64)
             if rows.size and not 0 <= rows.min() <= rows.max() < shape[0]:
                 raise InputError(f"the file is damaged: an entry of {group.name} stands outside of its cells")

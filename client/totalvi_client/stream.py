@@ -76,6 +76,9 @@ class Stream:
         first = taken.options.first_cell
         try:
             encoding = yield from self._session.encode(taken.cells, taken.options, self._priority, deadline)
+        except NotFound as error:
+            # It was there when the stream began.
+            raise self._changed() from error
         except ServiceError as error:
             error.cells = (first, first + max(taken.cells.n_cells, 1) - 1)
             raise
@@ -100,13 +103,16 @@ class Stream:
             return
         try:
             after = yield from self._session.model(before.name, before.version, deadline)
-        except NotFound:
-            after = None
-        if after is None or after.sha256 != before.sha256:
-            raise ModelChanged(
-                f"version {before.version} of model {before.name} was exchanged or removed while its cells were "
-                "encoded: encode all of them again"
-            )
+        except NotFound as error:
+            raise self._changed() from error
+        if after.sha256 != before.sha256:
+            raise self._changed()
+
+    def _changed(self) -> ModelChanged:
+        return ModelChanged(
+            f"version {self._options.version} of model {self._options.model} was exchanged or removed while cells were "
+            "encoded with it: encode all of them again"
+        )
 
     def _take_names(self, cells: ReadCells) -> None:
         for name, of_counts in zip(("genes", "proteins"), self._names_are_of_counts, strict=True):

@@ -79,12 +79,19 @@ class AnnDataTable:
         self._adata = adata
         self.n_cells = int(adata.n_obs)
         self._matrices: dict[str, Matrix] = {}
+        self._layers: list[str] | None = None
 
     def layers(self) -> list[str]:
         """Layers that there are."""
-        found = ["X"] if getattr(self._adata, "X", None) is not None else []
-        found += [str(name) for name in getattr(self._adata, "layers", ())]
-        return [*found, "raw"] if self._raw is not None and "raw" not in found else found
+        if self._layers is None:
+            # Once: a view copies its X each time that it is looked at.
+            x = getattr(self._adata, "X", None)
+            found = [] if x is None else ["X"]
+            if x is not None:
+                self._matrices["X"] = self._as_matrix(x)
+            found += [str(name) for name in getattr(self._adata, "layers", ())]
+            self._layers = [*found, "raw"] if self._raw is not None and "raw" not in found else found
+        return self._layers
 
     @property
     def _raw(self) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+
 from totalvi_client.cells import Cells
 from totalvi_client.results import (
     Card,

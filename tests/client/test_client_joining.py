@@ -27,7 +27,7 @@ def part(n_cells: int, start: int = 0, **changes: object) -> Encoding:
 
 
 def test_parts_make_the_whole() -> None:
-    whole, found = part(9), joined([part(2), part(0, 2), part(7, 2)])
+    whole, found = part(9), joined([part(2), part(0, 2, cells=None), part(7, 2)])
     assert (found.model, found.model_version, found.n_cells) == ("m", "1", 9)
     assert (found.cells, found.request_id, found.timing) == (whole.cells, "id-0", {"compute": 4.5})
     pairs = [(found.z, whole.z)]

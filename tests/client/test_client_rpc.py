@@ -77,6 +77,8 @@ def test_pushback_overrules_and_may_forbid() -> None:
     [
         ("UNAVAILABLE", "Connection refused", Unreachable, True),
         ("UNAVAILABLE", "Ssl handshake failed: SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED", Untrusted, False),
+        ("UNAVAILABLE", "certificates.tls.example.org:1: Connection refused", Unreachable, True),
+        ("UNAVAILABLE", "Ssl handshake failed (TSI_HANDSHAKE_SHUTDOWN): Socket closed", Unreachable, True),
         ("UNAVAILABLE", "Received http2 header with status: 502", Unreachable, True),
         ("UNKNOWN", "Stream removed", Unreachable, True),
         ("INTERNAL", "Received RST_STREAM with error code 2", Unreachable, True),

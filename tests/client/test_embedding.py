@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from totalvi_client import CategoricalField, InputError
-from totalvi_client.embedding import check, embed
 
 from tests.client.fake_client import GENES, N_LATENT, FakeClient, answer, card
 from tests.client.made_up import (
@@ -26,6 +25,8 @@ from tests.client.made_up import (
     quiet,
     written,
 )  # fmt: skip
+from totalvi_client import CategoricalField, InputError
+from totalvi_client.embedding import check, embed
 
 QUIET = {"slice_cells": 7}
 
@@ -81,6 +82,32 @@ def test_genes_in_any_order_with_others_between() -> None:
     assert report.genes.extra == len(GENES)
     assert [notice.code for notice in report.warnings] == ["extra_genes", "slice"]
     assert all(cells.gene_counts.has_sorted_indices for cells in client.sent)
+
+
+@pytest.mark.parametrize("genes", [GENES, GENES[::-1]], ids=["in order", "reversed"])
+def test_the_callers_numbers_stay_as_they_are(genes: Any) -> None:
+    rows = sp.csr_matrix(COUNTS[:, [GENES.index(name) for name in genes]].astype(np.float32))
+    # Columns of each row backwards, as some programs write them.
+    unsorted = sp.csr_matrix((rows.data.copy(), rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
+    for start, stop in zip(rows.indptr, rows.indptr[1:], strict=False):
+        unsorted.data[start:stop] = rows.data[start:stop][::-1]
+        unsorted.indices[start:stop] = rows.indices[start:stop][::-1]
+    before = unsorted.data.copy(), unsorted.indices.copy()
+    data = adata(unsorted, genes=genes)
+
+    embed(data, FakeClient())
+
+    assert np.array_equal(data.obsm["X_totalVI"], Z)
+    assert np.array_equal(unsorted.data, before[0])
+    assert np.array_equal(unsorted.indices, before[1])
+
+
+def test_entries_of_one_place_add_up() -> None:
+    indptr = np.arange(N_CELLS + 1) * 2
+    twice = sp.csr_matrix((np.full(2 * N_CELLS, 200, np.uint8), np.zeros(2 * N_CELLS, int), indptr), (N_CELLS, 12))
+    client = FakeClient()
+    embed(adata(twice), client)
+    assert all(cells.gene_counts.data.tolist() == [200] * len(cells.gene_counts.data) for cells in client.sent)
 
 
 def test_missing_genes_count_0_and_are_told() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from totalvi_client import InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import GENES, FakeClient, answer, card
 from tests.client.made_up import BATCH, COUNTS, FORMS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import InputError
+from totalvi_client.embedding import embed
 
 ENSEMBL = [f"ENSG{i:011}" for i in range(len(GENES))]
 
@@ -32,9 +32,7 @@ def test_ensembl_ids_for_a_model_of_symbols_names_the_column_that_fits() -> None
 def test_ensembl_ids_without_any_symbols() -> None:
     data = adata(genes=ENSEMBL)
     data.var["chromosome"] = "1"
-    with pytest.raises(
-        InputError, match=r"have Ensembl ids and the model symbols.*gene_column=.*: chromosome"
-    ):
+    with pytest.raises(InputError, match=r"have Ensembl ids and the model symbols.*gene_column=.*: chromosome"):
         embed(data, FakeClient())
 
 
@@ -61,9 +59,7 @@ def test_quite_other_genes() -> None:
 def test_too_few() -> None:
     data = adata(FORMS["csr"](COUNTS[:, :5]), genes=GENES[:5])
 
-    with pytest.raises(
-        InputError, match=r"5 of the model's 12 genes are among.*at least 50%.*min_gene_coverage="
-    ):
+    with pytest.raises(InputError, match=r"5 of the model's 12 genes are among.*at least 50%.*min_gene_coverage="):
         embed(data, FakeClient())
     report = embed(data, FakeClient(), min_gene_coverage=0.4)
 

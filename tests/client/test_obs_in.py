@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from totalvi_client import CategoricalField, InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import FakeClient, answer, card
 from tests.client.made_up import BATCH, CELLS, COUNTS, N_CELLS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import CategoricalField, InputError
+from totalvi_client.embedding import embed
 
 
 def of_batches(*labels: Any) -> FakeClient:
@@ -164,9 +164,7 @@ def test_cells_without_a_batch(missing: Any) -> None:
 def test_covariates_that_are_missing_or_wrong() -> None:
     of = card(categorical_covariates=(CategoricalField("donor", ("d1", "d2")),), continuous_covariates=("age",))
     data = adata()
-    with pytest.raises(
-        InputError, match=r"needs the covariate 'donor'.*or give covariates=\{'donor': …\}"
-    ):
+    with pytest.raises(InputError, match=r"needs the covariate 'donor'.*or give covariates=\{'donor': …\}"):
         embed(data, FakeClient(of))
     data.obs["person"] = ["d1"] * N_CELLS
     with pytest.raises(InputError, match=r"has such labels: give covariate_keys=\{'donor': 'person'\}"):

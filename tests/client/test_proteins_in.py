@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from totalvi_client import InputError
-from totalvi_client.embedding import embed
 
 from tests.client.fake_client import PROTEINS, FakeClient, answer, card
 from tests.client.made_up import BATCH, CELLS, COUNTS, PROTEIN_COUNTS, Z, adata
+from totalvi_client import InputError
+from totalvi_client.embedding import embed
 
 
 def with_proteins(key: str, values: Any) -> Any:
@@ -145,7 +145,5 @@ def test_twice_the_same() -> None:
 def test_not_measured_in_a_batch_is_no_count() -> None:
     values = frame().astype(float)
     values.iloc[5:, 1] = np.nan
-    with pytest.raises(
-        InputError, match=r"not finite in cell cell5; where something was not measured put 0"
-    ):
+    with pytest.raises(InputError, match=r"not finite in cell cell5; where something was not measured put 0"):
         embed(with_proteins("protein_expression", values), FakeClient())
