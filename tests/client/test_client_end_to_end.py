@@ -6,8 +6,10 @@ import concurrent.futures
 import inspect
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from totalvi_client import (
     Retry,
     ServiceError,
     TooLarge,
+    Unavailable,
     UnexpectedAnswer,
     Unreachable,
     joined,
@@ -338,6 +341,30 @@ def test_both_clients_take_the_same_arguments(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
     assert list(ours) == list(theirs)
     assert [one.default for one in ours.values()] == [one.default for one in theirs.values()]
+
+
+@pytest.fixture(scope="module")
+def loading(synthetic_models: Path) -> Iterator[RunningServer]:
+    """Listens, and its models are never ready."""
+    program = (sys.executable, "-m", "tests.end_to_end.faulty_server")
+    with RunningServer(synthetic_models, program=program, environ={"FAULTY_WARMING": "1"}) as running:
+        yield running.wait_until_listening()
+
+
+# gRPC's port refuses connections until then, which is asked again as such.
+@pytest.mark.parametrize("way", ["rest", "rest-async"])
+def test_a_server_that_is_not_ready_is_asked_again_but_not_for_ever(way: str, loading: RunningServer) -> None:
+    pauses: list[float] = []
+    retry = Retry(attempts=3)
+    with open_way(way, loading.http_port, loading.grpc_port, on_pause=pauses.append, retry=retry) as client:
+        with pytest.raises(Unavailable) as caught:
+            client.encode(**given(CELLS))
+        assert len(pauses) == 2
+        assert caught.value.retry_after_s is not None
+        assert min(pauses) >= caught.value.retry_after_s
+        with pytest.raises(Unavailable):
+            list(client.encode_stream(slices(CELLS, [20]), **of_all(CELLS)))
+        assert len(pauses) == 4
 
 
 def test_a_closed_client_says_so(way: str, service: RunningServer) -> None:
