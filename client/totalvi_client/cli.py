@@ -198,6 +198,7 @@ def _command(
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print one report as JSON, and nothing else")
@@ -392,7 +393,3 @@ def _number(text: str, kind: Callable[[str], N], fits: Callable[[N], bool], what
     if value is None or not fits(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return value
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -45,6 +45,6 @@ def command_in(folder: Path) -> Path:
     """A folder for PATH with `totalvi-client` as an installation would put it there, of the sources at hand."""
     (folder / "bin").mkdir(exist_ok=True)
     script = folder / "bin" / "totalvi-client"
-    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT / "client"}" exec {sys.executable} -m totalvi_client.cli "$@"\n')
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT / "client"}" exec {sys.executable} -m totalvi_client "$@"\n')
     script.chmod(0o755)
     return folder / "bin"

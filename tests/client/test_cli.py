@@ -47,7 +47,7 @@ def run(example: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "totalvi_client.cli", *map(str, arguments)]
+    return [sys.executable, "-m", "totalvi_client", *map(str, arguments)]
 
 
 def environment(server: RunningServer, **more: str) -> dict[str, str]:
@@ -173,10 +173,8 @@ def test_labels_take_the_type_of_the_model(tmp_path: Path, run: Run) -> None:
     cells.obs["lane"] = np.where(cells.obs["batch"] == "PBMC5k", 5, 10)
     del cells.obs["batch"]
     cells.write_h5ad(tmp_path / "lanes.h5ad")
-    code, text, err = run(
-        "encode", tmp_path / "lanes.h5ad", "--batch-key", "lane", "--batch-map", "5=PBMC5k", "--batch-map", "10=PBMC10k",
-        "-o", tmp_path / "out.h5ad",
-    )  # fmt: skip
+    lanes = ("--batch-key", "lane", "--batch-map", "5=PBMC5k", "--batch-map", "10=PBMC10k")
+    code, text, err = run("encode", tmp_path / "lanes.h5ad", *lanes, "-o", tmp_path / "out.h5ad")
     assert (code, err) == (0, "")
     assert "obs['lane']: PBMC5k (305), PBMC10k (295)" in text
     code, text, _ = run("encode", tmp_path / "lanes.h5ad", "--batch", "PBMC5k", "-o", tmp_path / "one.h5ad")
@@ -199,7 +197,7 @@ WRONG: list[tuple[str, list[Any], int, str]] = [
     ("missing file", ["encode", "none.h5ad", "-o", "OUT"], 1, "there is no file none.h5ad"),
     ("no such layer", ["encode", CELLS, "-o", "OUT", "--layer", "raw_counts"], 1, "--layer may be: X"),
     ("unknown model", ["encode", CELLS, "-o", "OUT", "-m", "lung"], 1, r"no such model; served: 'pbmc'"),
-    ("unknown batch", ["encode", CELLS, "-o", "OUT", "--batch", "b9"], 1, "'b9' unknown.*say so: --batch-map b9=PBMC10k"),
+    ("unknown batch", ["encode", CELLS, "-o", "OUT", "--batch", "b9"], 1, "'b9' unknown.*: --batch-map b9=PBMC10k"),
     ("unknown column", ["check", CELLS, "--batch-key", "lane"], 1, "no column 'lane' in obs"),
     ("bad output", ["encode", CELLS, "-o", "OUT.xlsx"], 1, r"one of \.h5ad, \.h5mu, \.csv, \.npz"),
     ("no folder", ["encode", CELLS, "-o", "OUT/none/x.h5ad"], 1, "there is no folder"),
@@ -213,7 +211,7 @@ WRONG: list[tuple[str, list[Any], int, str]] = [
         "did you mean 'population'",
     ),
     ("plot of no latent", ["plot", CELLS, "-o", "x.png"], 1, r"no obsm\['X_totalVI'\].*encode it first, or give --key"),
-    ("nobody there", ["models", "--server", "http://127.0.0.1:1"], 3, r"is the server running.*--server, TOTALVI_SERVER"),
+    ("nobody there", ["models", "--server", "http://127.0.0.1:1"], 3, "server running.*--server, TOTALVI_SERVER"),
     ("no address", ["models", "--server", "127.0.0.1:8000"], 1, "begins with http://, https://, grpc://"),
     ("no token file", ["models", "--token-file", "none.txt"], 1, "none.txt: No such file or directory"),
     ("open token", ["models", "--server", "http://example.org", "--token-file", "TOKEN"], 1, "or --allow-plain-token"),
@@ -287,8 +285,11 @@ def test_a_picture_that_fails_leaves_the_result(tmp_path: Path, run: Run, monkey
     assert latent_of(out).shape == (600, 20)
 
 
-def test_uncertainty_in_the_picture_keeps_the_distribution(tmp_path: Path, run: Run) -> None:
+def test_uncertainty_in_the_picture_keeps_the_distribution(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr("totalvi_client.projection.umap_is_installed", lambda: False)  # it takes half a minute
     out = tmp_path / "out.h5ad"
     code, text, _ = run("encode", CELLS, "-o", out, "--plot", tmp_path / "x.png", "--color", "uncertainty")
     assert code == 0, text
@@ -355,14 +356,14 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_says_how_to_go_on(tmp_path: Path, exa
     assert first is not None
     assert int(first[1]) >= int(told[1]) > 0, "it went on, and did not begin anew"
 
-    assert Terminal(command("encode", CELLS, "-m", "pbmc", *slowly, whole), environment(example)).finish() == 0
+    assert Terminal(command("encode", CELLS, "-m", "pbmc", "-o", whole), environment(example)).finish() == 0
     assert out.read_bytes() == whole.read_bytes()
 
 
 def test_a_run_that_is_told_to_end_keeps_what_is_done(tmp_path: Path, example: RunningServer) -> None:
     out = tmp_path / "out.h5ad"
-    arguments = command("encode", CELLS, "-m", "pbmc", "--slice-cells", 3, "--in-flight", 1, "-o", out)
-    terminal = Terminal(arguments, environment(example))
+    arguments = command("encode", CELLS, "-m", "pbmc", "-o", out)
+    terminal = Terminal([*arguments, "--slice-cells", "3", "--in-flight", "1"], environment(example))
     terminal.read_until(r"\b[1-9]\d* of 600 cells")
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.finish() == 143
