@@ -190,7 +190,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    parts: Any, name: str, run: Callable[[argparse.Namespace, commands.Told], None], summary: str, epilog: str = ""
+    parts: Any,
+    name: str,
+    run: Callable[[argparse.Namespace, commands.Told], None],
+    summary: str,
+    epilog: str = "",
+    usage: str | None = None,
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = parts.add_parser(
         name,
@@ -198,6 +203,7 @@ def _command(
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=None if usage is None else f"totalvi-client {name} {usage} [options]",
         allow_abbrev=False,
     )
     parser.set_defaults(run=run)
@@ -227,8 +233,8 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_cells(parser: argparse.ArgumentParser) -> None:
-    """What `encode` and `check` have in common."""
+def _add_cells(parser: argparse.ArgumentParser) -> Any:
+    """What `encode` and `check` have in common; returns the group of how to work."""
     parser.add_argument("source", metavar="IN", help=".h5ad, .h5mu, a 10x .h5, or a 10x folder with matrix.mtx.gz")
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
     model = parser.add_argument_group("the model")
@@ -274,6 +280,7 @@ def _add_cells(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("how to work")
     work.add_argument("--slice-cells", type=_count, metavar="N", help="cells of a request; default 2048")
     _add_server(parser)
+    return work
 
 
 def _add_encode(parts: Any) -> None:
@@ -283,16 +290,17 @@ def _add_encode(parts: Any) -> None:
         commands.encode,
         "encode the cells of a file into a file with their latent space in obsm",
         _ENCODE_EPILOG,
+        usage="IN --model MODEL -o OUT",
     )
-    _add_cells(parser)
     parser.add_argument(
         "--out", "-o", metavar="OUT", help="file to write: .h5ad, .h5mu, or .csv or .npz with the latent space alone"
     )
     parser.add_argument("--in-place", action="store_true", help="add to IN itself, all at once at the end")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     parser.add_argument("--restart", action="store_true", help="begin anew, whatever an interrupted run left")
-    parser.add_argument("--in-flight", type=_count, default=4, metavar="N", help="requests at once; default 4")
-    parser.add_argument(
+    work = _add_cells(parser)
+    work.add_argument("--in-flight", type=_count, default=4, metavar="N", help="requests at once; default 4")
+    work.add_argument(
         "--priority", choices=("interactive", "bulk"), help="whose turn it is in the server; default bulk"
     )
     kept = parser.add_argument_group("what to keep")
@@ -326,6 +334,7 @@ def _add_check(parts: Any) -> None:
         commands.check,
         "tell how a file fits a model, without encoding: every count is looked at, nothing is computed or written",
         "example:\n  totalvi-client check sample.h5ad --model pbmc\n",
+        usage="IN --model MODEL",
     )
     _add_cells(parser)
 

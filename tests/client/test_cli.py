@@ -373,3 +373,29 @@ def test_a_run_that_is_told_to_end_keeps_what_is_done(tmp_path: Path, example: R
         [*arguments, "--restart", "--json"], env=environment(example), capture_output=True, timeout=100, check=True
     )
     assert json.loads(done.stdout)["resumed_cells"] == 0
+
+
+def test_wrong_files_are_told_of_in_flags(tmp_path: Path, run: Run) -> None:
+    """What to do is said in words that can be typed here."""
+    cells = anndata.read_h5ad(CELLS)
+    normalised, ensembl = cells.copy(), cells.copy()
+    normalised.layers["counts"] = normalised.X.copy()
+    normalised.X = np.log1p(normalised.X)
+    ensembl.var["symbol"] = list(ensembl.var_names)
+    ensembl.var_names = [f"ENSG{number:011d}" for number in range(ensembl.n_vars)]
+    del cells.obsm["protein_expression"]
+    wanted = {
+        "normalised": (normalised, "--layer counts", ["--layer", "counts"]),
+        "ensembl": (ensembl, "--gene-column symbol", ["--gene-column", "symbol"]),
+        "no_proteins": (cells, "--no-proteins counts each as 0", ["--no-proteins"]),
+    }
+    for name, (adata, words, arguments) in wanted.items():
+        path = tmp_path / f"{name}.h5ad"
+        adata.write_h5ad(path)
+        code, _, err = run("check", path)
+        assert (code, words in err) == (1, True), err
+        code, text, err = run("check", path, *arguments)
+        assert code == 0, f"what it said does not help: {err}"
+    assert (
+        "missing proteins: CD3_TotalSeqB, CD4_TotalSeqB, CD8a_TotalSeqB, CD14_TotalSeqB, CD15_TotalSeqB, … (14" in text
+    )
