@@ -6,8 +6,10 @@ import concurrent.futures
 import inspect
 import json
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from totalvi_client import (
     Retry,
     ServiceError,
     TooLarge,
+    Unavailable,
     UnexpectedAnswer,
     Unreachable,
     joined,
@@ -113,20 +116,23 @@ def test_a_stream_without_a_seed_has_one_for_all_its_slices(client: Way, by_hand
 
 
 def test_a_matrix_over_the_limits_is_sent_in_parts(client: Way, by_hand: RestCaller) -> None:
-    n_cells = 2 * MAX_REQUEST_CELLS + 200
+    """gRPC learns of the limit from a refusal, and knows it the second time."""
+    n_cells = 3 * MAX_REQUEST_CELLS + 100
     names = list(map(str, range(n_cells)))
     ask = synthetic.cells(n_cells, seed=5).but(options={"n_samples": 2, "seed": 3}, cells=names)
     parts = [
         by_hand.encode(ask.part(slice(start, start + 250)).but(options={**ask.options, "first_cell": start}))
         for start in range(0, n_cells, 250)
     ]
-    found = client.encode(**given(ask))
-    assert (found.n_cells, found.cells) == (n_cells, tuple(names))
     of_parts = {
         name: np.concatenate([part.arrays[name] for part in parts], axis=int("latent_" in name))
         for name in parts[0].arrays
     }
-    assert_same_bits(answered(found), Answer(of_parts, {}, [], {}))
+    for _ in range(2):
+        found = client.encode(**given(ask))
+        assert (found.n_cells, found.cells) == (n_cells, tuple(names))
+        assert found.warnings == joined(list(client.encode_stream(slices(ask, [300]), **of_all(ask)))).warnings
+        assert_same_bits(answered(found), Answer(of_parts, {}, [], {}))
     assert client.validate(**given(ask)).n_cells == n_cells
     # So is a slice.
     (alone,) = client.encode_stream(slices(ask, []), **of_all(ask))
@@ -338,6 +344,30 @@ def test_both_clients_take_the_same_arguments(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
     assert list(ours) == list(theirs)
     assert [one.default for one in ours.values()] == [one.default for one in theirs.values()]
+
+
+@pytest.fixture(scope="module")
+def loading(synthetic_models: Path) -> Iterator[RunningServer]:
+    """Listens, and its models are never ready."""
+    program = (sys.executable, "-m", "tests.end_to_end.faulty_server")
+    with RunningServer(synthetic_models, program=program, environ={"FAULTY_WARMING": "1"}) as running:
+        yield running.wait_until_listening()
+
+
+# gRPC's port refuses connections until then, which is asked again as such.
+@pytest.mark.parametrize("way", ["rest", "rest-async"])
+def test_a_server_that_is_not_ready_is_asked_again_but_not_for_ever(way: str, loading: RunningServer) -> None:
+    pauses: list[float] = []
+    retry = Retry(attempts=3)
+    with open_way(way, loading.http_port, loading.grpc_port, on_pause=pauses.append, retry=retry) as client:
+        with pytest.raises(Unavailable) as caught:
+            client.encode(**given(CELLS))
+        assert len(pauses) == 2
+        assert caught.value.retry_after_s is not None
+        assert min(pauses) >= caught.value.retry_after_s
+        with pytest.raises(Unavailable):
+            list(client.encode_stream(slices(CELLS, [20]), **of_all(CELLS)))
+        assert len(pauses) == 4
 
 
 def test_a_closed_client_says_so(way: str, service: RunningServer) -> None:
