@@ -49,9 +49,12 @@ def empty_column(frame: Any, name: str, n_rows: int) -> Any:
     """A column of float32 of a data frame, to be filled."""
     import h5py  # noqa: PLC0415
 
-    column = empty_array(frame, name, (n_rows,))
-    before = [text.decode() if isinstance(text, bytes) else str(text) for text in frame.attrs.get("column-order", [])]
+    there = frame.attrs.get("column-order")
+    if there is None:
+        there = [key for key in frame if key not in (name, "_index", "index", "__categories")]
+    before = [text.decode() if isinstance(text, bytes) else str(text) for text in there]
     order = [*(text for text in before if text != name), name]
+    column = empty_array(frame, name, (n_rows,))
     frame.attrs["column-order"] = np.asarray(order, dtype=h5py.string_dtype())
     return column
 

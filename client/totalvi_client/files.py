@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from totalvi_client.extra import require_anndata
 from totalvi_client.h5ad_table import H5adTable
 from totalvi_client.holdings import Holdings, of_modalities
 from totalvi_client.results import Card
+from totalvi_client.spill import scratch_beside
 from totalvi_client.tenx import is_10x_h5, mtx_files, table_of_10x_h5, table_of_mtx
 
 READ = ".h5ad, .h5mu, a 10x .h5, or a 10x folder with matrix.mtx.gz"
@@ -26,13 +26,13 @@ def open_file(source: Path, card: Card, choices: Choices, *, scratch: Path | Non
         source: the file, or the folder of a 10x matrix.
         card: of the model, which helps to tell modalities apart.
         choices: the caller's.
-        scratch: where temporary files may lie, on disk; None: the system's folder for them.
+        scratch: where temporary files may lie, on disk; None: beside the source.
 
     Raises:
         InputError: it is not there, damaged, or none of the kinds that are read.
     """
     require_anndata()
-    scratch = scratch or Path(tempfile.gettempdir())
+    scratch = scratch or scratch_beside(source)
     if source.is_dir():
         if (source / ".zgroup").exists() or (source / "zarr.json").exists():
             raise InputError(

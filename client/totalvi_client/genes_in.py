@@ -81,10 +81,9 @@ def match_genes(table: Table, layer: str, card: Card, *, gene_column: str | None
     if column is None and table.choose_names:
         fits = _fits(table, layer, known, is_gene)
         column = max(fits, key=lambda name: fits[name])
-    own = column_of(table, layer, column)
+    names = column_of(table, layer, column)[is_gene]
     if table.choose_names:
-        own = made_unique(own)
-    names = own[is_gene]
+        names = made_unique(names)
     shown_column = column or "var_names"
     if len(known) < len(card.genes):
         return _exactly(table, card, names, np.flatnonzero(is_gene), shown_column)

@@ -25,6 +25,8 @@ from totalvi_client.tenx import SYMBOLS
 
 WRITTEN = (".h5ad", ".h5mu", ".csv", ".npz")
 ROWS_AT_ONCE = 4096
+PROTEINS = "protein_expression"
+"""Key of `obsm` where scvi-tools' users have them."""
 
 
 def check_out(out: Path, source: Path, kind: str, needed_bytes: int) -> None:
@@ -138,20 +140,17 @@ def _write_new(path: Path, plan: Plan, part: PartFile, report: Report, with_coun
     is_protein = np.zeros(plan.counts.matrix.shape[1], dtype=bool)
     if kinds is not None:
         is_protein = np.isin(kinds, PROTEIN_TYPES)
-    names = made_unique(table.var_names("X"))
+    names = table.var_names("X")
+    names[~is_protein], names[is_protein] = made_unique(names[~is_protein]), made_unique(names[is_protein])
     var = pd.DataFrame({name: table.var_column("X", name) for name in columns if name != SYMBOLS})
     var.index = pd.Index(names.astype(str))
-    proteins = tuple(names[is_protein])
+    proteins = list(names[is_protein])
     if plan.proteins.matrix is not None and len(plan.proteins.names) == len(proteins):
-        proteins = plan.proteins.names
-    if not with_counts:
-        var = var.iloc[:0]
-        proteins = ()
-    kept_var = var[~is_protein] if with_counts else var
-    anndata.AnnData(obs=obs, var=kept_var).write_h5ad(path)
+        proteins = list(plan.proteins.names)
+    anndata.AnnData(obs=obs, var=var[~is_protein] if with_counts else var[:0]).write_h5ad(path)
     with h5py.File(path, "r+") as file:
         if with_counts:
-            _write_counts(file, plan, ~is_protein, list(proteins), obs)
+            _write_counts(file, plan, ~is_protein, proteins, obs)
         _fill([file], plan, part, report)
 
 
@@ -159,19 +158,24 @@ def _write_counts(file: Any, plan: Plan, is_gene: Any, proteins: list[str], obs:
     matrix = plan.counts.matrix
     genes, antibodies = np.flatnonzero(is_gene), np.flatnonzero(~is_gene)
     writer = CsrWriter(file, "X", (plan.n_cells, len(genes)), np.float32)
-    columns = []
-    if proteins:
-        write_element(section(file, "obsm"), "protein_expression", obs)
-        columns = [empty_column(file["obsm"]["protein_expression"], name, plan.n_cells) for name in proteins]
+    array, columns = None, []
+    if any("/" in name for name in proteins):
+        # HDF5 would take CD16/32 for a group and something in it.
+        array = empty_array(section(file, "obsm"), PROTEINS, (plan.n_cells, len(proteins)))
+        write_element(section(file, "uns"), f"{PROTEINS}_names", storable(proteins))
+    elif proteins:
+        write_element(section(file, "obsm"), PROTEINS, obs)
+        columns = [empty_column(file["obsm"][PROTEINS], name, plan.n_cells) for name in proteins]
     for start in range(0, plan.n_cells, ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, plan.n_cells)
         with plan.holdings.reading():
             block = as_csr(matrix.rows(start, stop))
         writer.append(as_csr(block[:, genes]))
-        if columns:
-            counts = as_dense(block[:, antibodies])
-            for position, column in enumerate(columns):
-                column[start:stop] = counts[:, position]
+        counts = as_dense(block[:, antibodies])
+        if array is not None:
+            array[start:stop] = counts
+        for position, column in enumerate(columns):
+            column[start:stop] = counts[:, position]
 
 
 def _write_csv(path: Path, plan: Plan, part: PartFile) -> None:

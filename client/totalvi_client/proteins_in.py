@@ -148,10 +148,15 @@ def _names_of(table: Table, key: str, names: str | Sequence[str] | None) -> tupl
 
 def _places(holdings: Holdings, layer: str, names: str | Sequence[str] | None, card: Card) -> list[_Place]:
     table = holdings.genes
-    places = []
+    places: list[_Place] = []
+    nameless: list[InputError] = []
     for owner in {id(owner): owner for owner in (table, *holdings.obs)}.values():
-        keys = owner.obsm_keys()
-        places += [_of_obsm(owner, key, names, card) for key in keys if key.casefold() in USUAL_KEYS]
+        for key in owner.obsm_keys():
+            if key.casefold() in USUAL_KEYS:
+                try:
+                    places.append(_of_obsm(owner, key, names, card))
+                except InputError as error:
+                    nameless.append(error)
     kinds = feature_types(table, layer)
     if kinds is not None and np.isin(kinds, PROTEIN_TYPES).any():
         positions = np.flatnonzero(np.isin(kinds, PROTEIN_TYPES))
@@ -163,6 +168,8 @@ def _places(holdings: Holdings, layer: str, names: str | Sequence[str] | None, c
         best = max(named, key=lambda some: len(known & set(some)))
         title = "the columns of the feature type Antibody Capture"
         places.append(_Place(title, table, matrix, tuple(map(str, best)), "layer"))
+    if nameless and not places:
+        raise nameless[0]
     return places
 
 

@@ -6,6 +6,7 @@ entries are read once and each is written behind those of its block of rows; a b
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -112,6 +113,11 @@ class Spilled:
 def _close(files: list[Any]) -> None:
     for file in files:
         file.close()
+
+
+def scratch_beside(path: Path) -> Path:
+    """Where temporary files of a file's size may lie: beside it, as the system's folder for them may be in memory."""
+    return path.parent if os.access(path.parent, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def stored_csc(group: Any, shape: tuple[int, int], folder: Path) -> Spilled:

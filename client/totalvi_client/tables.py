@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from totalvi_client.errors import InputError
-from totalvi_client.matrices import ArrayMatrix, Matrix
+from totalvi_client.matrices import ArrayMatrix, Matrix, StoredCsr
 from totalvi_client.obs_columns import LabelColumn, label_column
+from totalvi_client.spill import scratch_beside, stored_csc
 
 Names = npt.NDArray[Any]
 """Text [columns]."""
@@ -111,16 +113,13 @@ class AnnDataTable:
         group = getattr(values, "group", None)
         if group is None or not hasattr(values, "to_memory"):
             return ArrayMatrix(values)
-        from pathlib import Path  # noqa: PLC0415
-        from tempfile import gettempdir  # noqa: PLC0415
-
-        from totalvi_client.matrices import StoredCsr  # noqa: PLC0415
-        from totalvi_client.spill import stored_csc  # noqa: PLC0415
-
         shape = (int(values.shape[0]), int(values.shape[1]))
         if not hasattr(group, "id"):
+            # A zarr group.
             return ArrayMatrix(values)
-        return StoredCsr(group, shape) if values.format == "csr" else stored_csc(group, shape, Path(gettempdir()))
+        if values.format == "csr":
+            return StoredCsr(group, shape)
+        return stored_csc(group, shape, scratch_beside(Path(group.file.filename)))
 
     def _var(self, layer: str) -> Any:
         return self._raw.var if self._is_raw(layer) else self._adata.var

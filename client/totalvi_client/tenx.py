@@ -51,7 +51,7 @@ class TenXTable:
 
     def var_names(self, layer: str) -> Names:
         """Symbols, which may repeat."""
-        return self._var[SYMBOLS]
+        return self._var[SYMBOLS].copy()
 
     def var_columns(self, layer: str) -> list[str]:
         """What is told of the features."""

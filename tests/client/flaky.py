@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import Self
 
+from tests.end_to_end.server import PATIENCE_S
+
 _CALL_BYTES = 500
 """More than what is exchanged beside calls, less than a call with cells."""
 
@@ -30,6 +32,7 @@ class Flaky:
         self.n_connections = self.breaks = self._n_sent = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
 
     def arm(self, breaks: int) -> None:
         """Break so many connections from now on."""
@@ -38,25 +41,34 @@ class Flaky:
 
     def __enter__(self) -> Self:
         """Take connections."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close them all."""
-        for one in [self._listener, *self._sockets]:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join(PATIENCE_S)
+        for one in self._sockets:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+        for one in [self._listener, *self._sockets]:
             one.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)
                 server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets.append(server)
                 self.n_connections += 1
-                self._sockets += [client, server]
                 for source, sink in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, sink, source is client), daemon=True).start()
+                    thread = threading.Thread(target=self._pass, args=(source, sink, source is client), daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, is_client: bool) -> None:
         with contextlib.suppress(OSError):

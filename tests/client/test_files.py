@@ -10,9 +10,23 @@ import anndata
 import h5py
 import numpy as np
 import pytest
+from anndata.io import write_elem
 
 from tests.client.fake_client import GENES, PROTEINS, FakeClient
-from tests.client.made_up import BATCH, COUNTS, FORMS, N_CELLS, PROTEIN_COUNTS, Z, adata, mdata, quiet, read, written
+from tests.client.made_up import (
+    BATCH,
+    CELLS,
+    COUNTS,
+    FORMS,
+    N_CELLS,
+    PROTEIN_COUNTS,
+    Z,
+    adata,
+    mdata,
+    quiet,
+    read,
+    written,
+)
 from totalvi_client import InputError
 from totalvi_client.embedding import embed
 from totalvi_client.run import encode_file
@@ -229,6 +243,22 @@ def test_names_that_are_a_column(tmp_path: Path) -> None:
 def test_a_file_without_cells(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no cells; was everything filtered out"):
         encoded(written(adata(n_cells=0), tmp_path / "cells.h5ad"))
+
+
+def test_names_that_are_nullable_text(tmp_path: Path) -> None:
+    """As anndata may write what pandas 3 has."""
+    source = written(adata(), tmp_path / "cells.h5ad")
+    with h5py.File(source, "r+") as file, quiet():
+        for part, names in (("obs", CELLS), ("var", GENES)):
+            del file[part]["_index"]
+            group = file[part].create_group("_index")
+            group.attrs["encoding-type"], group.attrs["encoding-version"] = "nullable-string-array", "0.1.0"
+            write_elem(group, "values", np.array(names, dtype=object))
+            write_elem(group, "mask", np.zeros(len(names), dtype=bool))
+    encode_file(source, tmp_path / "out.npz", FakeClient())
+    with np.load(tmp_path / "out.npz") as arrays:
+        assert arrays["cells"].tolist() == CELLS
+        assert np.array_equal(arrays["X_totalVI"], Z)
 
 
 def test_a_name_says_nothing(tmp_path: Path) -> None:

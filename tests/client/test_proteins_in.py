@@ -136,6 +136,12 @@ def test_the_place_that_fits_is_taken_and_two_that_fit_are_not() -> None:
     assert embed(data, FakeClient(), proteins="protein").protein_counts == "obsm['protein']"
 
 
+def test_a_place_without_names_does_not_hide_another() -> None:
+    data = with_proteins("adt", PROTEIN_COUNTS)
+    data.obsm["protein_expression"] = frame()
+    assert embed(data, FakeClient()).protein_counts == "obsm['protein_expression']"
+
+
 def test_twice_the_same() -> None:
     data = with_proteins("protein_expression", frame([PROTEINS[0], PROTEINS[0], PROTEINS[1]]))
     with pytest.raises(InputError, match=r"more than once in obsm\['protein_expression'\]: 'CD3_TotalSeqB'"):

@@ -450,6 +450,23 @@ def test_10x_becomes_a_new_h5ad(tmp_path: Path) -> None:
     assert np.array_equal(read(tmp_path / "again.h5ad").obsm["X_totalVI"], data.obsm["X_totalVI"])
 
 
+def test_10x_with_names_that_hdf5_would_cut(tmp_path: Path) -> None:
+    source = tenx_h5(tmp_path / "cells.h5")
+    with h5py.File(source, "r+") as file:
+        names = file["matrix/features/name"][:]
+        names[-1] = b"CD16/32"
+        file["matrix/features/name"][:] = names
+    of = card(proteins=("CD3_TotalSeqB", "CD19_TotalSeqB", "CD16/32"))
+
+    encode_file(source, tmp_path / "out.h5ad", FakeClient(of), batch="b1")
+    encode_file(tmp_path / "out.h5ad", tmp_path / "again.h5ad", FakeClient(of), batch="b1")
+
+    data = read(tmp_path / "again.h5ad")
+    assert np.array_equal(data.obsm["protein_expression"], PROTEIN_COUNTS)
+    assert data.uns["protein_expression_names"].tolist() == list(of.proteins)
+    assert np.array_equal(data.obsm["X_totalVI"][:, :2], Z[:, :2])
+
+
 def test_10x_without_its_counts(tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     encode_file(tenx_h5(tmp_path / "cells.h5"), out, FakeClient(), batch="b1", with_counts=False)
