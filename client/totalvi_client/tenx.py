@@ -51,7 +51,8 @@ class TenXTable:
 
     def var_names(self, layer: str) -> Names:
         """Symbols, which may repeat."""
-        return self._var[SYMBOLS].copy()
+        names: Names = self._var[SYMBOLS].copy()
+        return names
 
     def var_columns(self, layer: str) -> list[str]:
         """What is told of the features."""
