@@ -7,8 +7,9 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
+from totalvi_client.async_client import AsyncClient
 from totalvi_client.cells import Cells
-from totalvi_client.client import AsyncClient, Client
+from totalvi_client.client import Client
 from totalvi_client.errors import (
     Cancelled,
     DeadlineExceeded,
