@@ -7,6 +7,9 @@ with Client("http://127.0.0.1:8000") as client:
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from totalvi_client.async_client import AsyncClient
 from totalvi_client.cells import Cells
 from totalvi_client.client import Client
@@ -48,7 +51,23 @@ from totalvi_client.results import (
 from totalvi_client.retry import PATIENT, Retry
 from totalvi_client.version import installed_version
 
+if TYPE_CHECKING:
+    from totalvi_client.choices import Choices
+    from totalvi_client.embedding import check, embed
+    from totalvi_client.report import Report
+    from totalvi_client.run import check_file, encode_file
+
 __version__ = installed_version()
+
+# They are of the extra `anndata`: who only sends arrays does without it.
+_LATER = {
+    "Choices": "choices",
+    "Report": "report",
+    "check": "embedding",
+    "check_file": "run",
+    "embed": "embedding",
+    "encode_file": "run",
+}
 
 __all__ = [
     "PATIENT",
@@ -57,6 +76,7 @@ __all__ = [
     "Card",
     "CategoricalField",
     "Cells",
+    "Choices",
     "Client",
     "Coverage",
     "DeadlineExceeded",
@@ -74,6 +94,7 @@ __all__ = [
     "NotFound",
     "Notice",
     "Overloaded",
+    "Report",
     "Retry",
     "Samples",
     "ServiceError",
@@ -87,5 +108,16 @@ __all__ = [
     "Untrusted",
     "Validation",
     "__version__",
+    "check",
+    "check_file",
+    "embed",
+    "encode_file",
     "joined",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs more than numpy is imported when it is asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"totalvi_client.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from tests.client.ways import WAYS, Way, open_way
 from tests.end_to_end import synthetic
 from tests.end_to_end.conftest import synthetic_models
 from tests.end_to_end.server import RunningServer
-from tests.saves import ROOT
+from tests.saves import EXAMPLE_MODELS, ROOT
 
 __all__ = ["synthetic_models"]
 
@@ -35,6 +35,13 @@ def service(served_models: Path) -> Iterator[RunningServer]:
     """A server of `served_models`, ready, which takes at most `MAX_REQUEST_CELLS` cells a call."""
     flags = ("--max-request-cells", MAX_REQUEST_CELLS, "--drain-delay-s", "0")
     with RunningServer(served_models, *flags) as running:
+        yield running.wait_until_ready()
+
+
+@pytest.fixture(scope="session")
+def example() -> Iterator[RunningServer]:
+    """A server of the example model alone, as `make serve` serves it."""
+    with RunningServer(EXAMPLE_MODELS, "--threads", 1) as running:
         yield running.wait_until_ready()
 
 
