@@ -141,6 +141,10 @@ class AsyncClient(Caller):
         """The cards of all models, each of its default version, by name."""
         return await self._run(self._session.models(self._deadline(timeout)))
 
+    async def server_version(self, *, timeout: float | None = None) -> str | None:
+        """The version of the service, as `Client.server_version` tells it."""
+        return await self._run(self._session.server_version(self._deadline(timeout)))
+
     async def model(
         self, name: str | None = None, version: str | int | None = None, *, timeout: float | None = None
     ) -> Card:

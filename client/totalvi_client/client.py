@@ -261,6 +261,10 @@ class Client(Caller):
         """The cards of all models, each of its default version, by name."""
         return self._run(self._session.models(self._deadline(timeout)))
 
+    def server_version(self, *, timeout: float | None = None) -> str | None:
+        """The version of the service; None for one that does not tell it yet."""
+        return self._run(self._session.server_version(self._deadline(timeout)))
+
     def model(self, name: str | None = None, version: str | int | None = None, *, timeout: float | None = None) -> Card:
         """The card of one model.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from totalvi_client.choices import KEY, Choices
 from totalvi_client.client import Client
 from totalvi_client.elements import storable
-from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
+from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells
 from totalvi_client.holdings import holdings_of
 from totalvi_client.part_file import Arrays
 from totalvi_client.plan import Plan, plan_for
@@ -126,7 +126,7 @@ def embed(
     )
     began = time.monotonic()
     with client_of(client) as asked:
-        plan = _plan(data, asked, choices)
+        plan, serving = _plan(data, asked, choices), asked.server_version()
         arrays = [np.empty((plan.n_cells, *kept.shape), dtype=np.float32) for kept in plan.kept]
         notices: list[Notice] = []
 
@@ -136,7 +136,6 @@ def embed(
             notices.extend(told)
 
         encode_cells(plan, asked, take, progress=progress)
-        serving = server_version(asked)
     report = plan.report(
         notices=gathered(notices, plan.notices),
         written=tuple(map(str, plan.kept)),

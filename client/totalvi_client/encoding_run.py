@@ -46,12 +46,6 @@ def card_of(client: Client, choices: Choices) -> Card:
     return card
 
 
-def server_version(client: Client) -> str | None:
-    """Which version of the service answers; None where the client cannot tell."""
-    tell = getattr(client, "server_version", None)
-    return None if tell is None else str(tell())
-
-
 def encode_cells(plan: Plan, client: Client, take: Take, *, first: int = 0, progress: Progress | None = None) -> None:
     """Encode the cells from `first` on.
 

@@ -161,6 +161,18 @@ def read_card(answer: Answer) -> Card:
     return _card_of_json(_json(answer), answer) if answer.is_json else _card_of_message(_parsed(pb.ModelCard, answer))
 
 
+def read_server_version(answer: Answer) -> str | None:
+    """Of the service, which stands beside the cards of `ListModels`; None: it is an older one.
+
+    Raises:
+        UnexpectedAnswer: it is no such answer.
+    """
+    if not answer.is_json:
+        return _parsed(pb.ListModelsResponse, answer).server_version or None
+    version = _json(answer).get("server_version")
+    return version if isinstance(version, str) else None
+
+
 def read_cards(answer: Answer) -> list[Card]:
     """What `ListModels` answered.
 

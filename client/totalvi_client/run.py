@@ -13,7 +13,7 @@ from totalvi_client.choices import Choices
 from totalvi_client.client import Client
 from totalvi_client.damage import damaged, writing
 from totalvi_client.embedding import look_at
-from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells, server_version
+from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells
 from totalvi_client.errors import InputError
 from totalvi_client.files import identity, open_file
 from totalvi_client.outputs import check_out, write_out
@@ -67,6 +67,7 @@ def encode_file(
     chosen = _choices(choices)
     scratch = out.parent if out.parent.is_dir() else None
     with client_of(client) as asked, _planned(source, scratch, asked, chosen) as first_plan:
+        serving = asked.server_version()
         check_out(out, source, first_plan.holdings.kind, _needed_bytes(source, out, first_plan))
         question = _question(source, first_plan, with_counts)
         read_from = identity(source)
@@ -90,7 +91,7 @@ def encode_file(
                 written=tuple(map(str, plan.kept)),
                 resumed_cells=resumed,
                 restarted=part.restarted,
-                server_version=server_version(asked),
+                server_version=serving,
             )
             with writing(out):
                 write_out(out, source, plan, part, report, with_counts=with_counts)

@@ -148,6 +148,10 @@ class Session:
         """The cards of all models."""
         return message.read_cards((yield from self.answered(Question(Method.MODELS), deadline)))
 
+    def server_version(self, deadline: Deadline) -> Steps[str | None]:
+        """Of the service; None for one that does not tell it yet."""
+        return message.read_server_version((yield from self.answered(Question(Method.MODELS), deadline)))
+
     def model(self, name: str | None, version: str | None, deadline: Deadline) -> Steps[Card]:
         """The card of one model, or of the only one."""
         if name is None:

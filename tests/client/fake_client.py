@@ -71,6 +71,9 @@ class FakeClient:
         self.sent: list[Cells] = []
         self.options: dict[str, Any] = {}
 
+    def server_version(self) -> str:
+        return "1.2.3"
+
     def model(self, name: str | None = None, version: Any = None) -> Card:
         return self.card
 

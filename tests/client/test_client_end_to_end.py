@@ -339,7 +339,13 @@ def test_the_wrong_port(way: str, service: RunningServer) -> None:
         client.models()
 
 
-@pytest.mark.parametrize("name", ["encode", "validate", "encode_stream", "models", "model", "limits"])
+def test_the_version_of_the_service_is_told(client: Way) -> None:
+    assert client.server_version() == installed_version()
+
+
+@pytest.mark.parametrize(
+    "name", ["encode", "validate", "encode_stream", "models", "model", "limits", "server_version"]
+)
 def test_both_clients_take_the_same_arguments(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
     assert list(ours) == list(theirs)
