@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -82,7 +83,9 @@ def match_genes(table: Table, layer: str, card: Card, *, gene_column: str | None
         fits = _fits(table, layer, known, is_gene)
         column = max(fits, key=lambda name: fits[name])
     names = column_of(table, layer, column)[is_gene]
+    repeated: tuple[Notice, ...] = ()
     if table.choose_names:
+        repeated = _repeated(names, known)
         names = made_unique(names)
     shown_column = column or "var_names"
     if len(known) < len(card.genes):
@@ -90,7 +93,21 @@ def match_genes(table: Table, layer: str, card: Card, *, gene_column: str | None
     n_known = len(known & set(names))
     if n_known == 0 or n_known < least * len(card.genes):
         raise InputError(_too_few(table, layer, card, names, shown_column, n_known, is_gene, least))
-    return _matched(table, layer, card, names, np.flatnonzero(is_gene), shown_column, is_gene)
+    found = _matched(table, layer, card, names, np.flatnonzero(is_gene), shown_column, is_gene)
+    return dataclasses.replace(found, notices=(*found.notices, *repeated))
+
+
+def _repeated(names: Names, known: frozenset[str]) -> tuple[Notice, ...]:
+    """That a 10x file has genes of the model more than once: told, and no error, as everybody's files have some."""
+    times = collections.Counter(name for name in names if name in known)
+    twice = [name for name, number in times.items() if number > 1]
+    if not twice:
+        return ()
+    detail = (
+        f"{len(twice)} genes of the model are more than once in the file, under different ids; the first of each was "
+        "taken, as var_names_make_unique does"
+    )
+    return (Notice("repeated_genes", detail, len(twice), tuple(twice)[:EXAMPLES]),)
 
 
 def _matched(

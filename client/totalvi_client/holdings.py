@@ -79,18 +79,13 @@ def holdings_of(data: Any, card: Card, *, modality: str | None, protein_modality
     require_anndata()
     if hasattr(data, "mod") and hasattr(data, "obsmap"):
         tables = {str(name): AnnDataTable(table, f"the modality {name!r}") for name, table in data.mod.items()}
-        return of_modalities(tables, AnnDataObs(data), card, modality=modality, protein_modality=protein_modality)
+        return of_modalities(
+            tables, AnnDataTable(data, "the MuData"), card, modality=modality, protein_modality=protein_modality
+        )
     if all(hasattr(data, part) for part in ("obs", "var", "obsm", "uns", "layers")):
         table = AnnDataTable(data)
         return Holdings("anndata", table, obs=(table,))
     raise InputError(f"an AnnData or a MuData is needed, not a {type(data).__name__}; for a file there is encode_file")
-
-
-class AnnDataObs(AnnDataTable):
-    """A MuData's own columns of the cells; it has no matrix."""
-
-    def __init__(self, mdata: Any) -> None:
-        super().__init__(mdata, "the MuData")
 
 
 def of_modalities(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,11 +137,15 @@ def _choices(given: dict[str, Any]) -> Choices:
 
 def _question(source: Path, plan: Plan, with_counts: bool) -> dict[str, Any]:
     """All that the result depends on, so that slices of another result are never taken for its own."""
-    choices = {name: value for name, value in dataclasses.asdict(plan.choices).items() if name not in _NO_MATTER}
+    choices = {
+        field.name: repr(getattr(plan.choices, field.name))
+        for field in dataclasses.fields(Choices)
+        if field.name not in _NO_MATTER
+    }
     return {
         "source file": identity(source),
         "model": [plan.card.name, plan.card.version, plan.card.sha256],
-        "choices": json.loads(json.dumps(choices, default=str, sort_keys=True)),
+        "choices": choices,
         "seed": plan.choices.seed,
         "slices": [plan.n_cells, plan.slice_cells],
         "counts": [plan.counts.layer, plan.genes.column, plan.proteins.place, with_counts],

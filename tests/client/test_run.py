@@ -274,6 +274,13 @@ def test_another_question_begins_anew_and_says_so(
     assert report.restarted == f"an earlier run was about something else (other {says})"
 
 
+def test_a_map_of_labels_of_several_types_is_part_of_the_question(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5ad"
+    choices = {"batch_map": {1: "b0", "x": "b1"}, "protein_names": None}
+    interrupted(source, out, **choices)
+    assert encode_file(source, out, FakeClient(), slice_cells=7, **choices).resumed_cells == 21
+
+
 def test_another_model_or_another_file_begins_anew(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     interrupted(source, out)

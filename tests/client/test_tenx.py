@@ -36,6 +36,8 @@ def test_h5_of_cell_ranger_3(tmp_path: Path) -> None:
     assert np.array_equal(encoded(source), Z)
     assert (report.genes.given, report.proteins.given) == (13, 3)
     assert report.protein_counts == "the columns of the feature type Antibody Capture"
+    notices = {notice.code: notice for notice in report.warnings}
+    assert notices["repeated_genes"].examples == ("G2",)
 
 
 def test_h5_of_cell_ranger_2(tmp_path: Path) -> None:
