@@ -20,6 +20,7 @@ import torch
 
 from model import torchscript
 from model.contract import CategoricalField, EncoderSpec
+from model.device_faults import raise_if_of_device
 from model.errors import ModelFileError
 
 FORMAT_VERSION = 2
@@ -46,10 +47,15 @@ class Artifact:
 
         Raises:
             ModelFileError: this torch cannot read it.
+            OutOfDeviceMemory: a GPU has no room for it.
+            DeviceLost: the GPU failed for good.
         """
         try:
             return torchscript.load(io.BytesIO(self.content), device)
         except Exception as error:  # torch's C++ raises IndexError, UnicodeDecodeError and MemoryError for some damage
+            # On a CPU, damage that claims a huge tensor reads as a lack of memory.
+            if isinstance(error, RuntimeError) and device.type != "cpu":
+                raise_if_of_device(error, device)
             raise ModelFileError(
                 f"the artifact is damaged, or torch {torch.__version__} cannot read it; export the save again"
             ) from error

@@ -97,10 +97,18 @@ class DeviceEncoder:
 
         Raises:
             ModelFileError: the artifact is damaged or not allowed, or the device is not there or has no such precision.
+            OutOfDeviceMemory: the device has no room for it.
             DeviceLost: the device failed for good.
         """
         artifact = read_artifact(path, allowed_sha256)
-        encoder = cls(artifact, resolve_device(device), threads or available_cores(), precision)
+        where = resolve_device(device)
+        try:
+            encoder = cls(artifact, where, threads or available_cores(), precision)
+        except (DeviceLost, OutOfDeviceMemory):
+            raise
+        except RuntimeError as error:
+            raise_if_of_device(error, where)
+            raise
         try:
             encoder.warm(max_batch_cells)
         except (DeviceLost, OutOfDeviceMemory):

@@ -23,7 +23,7 @@ from tests.fakes import FakeEncoder, RecordingRecorder
 
 
 class Core:
-    """An engine on a worker of its own; `limits` are the batcher's."""
+    """An engine on a worker of its own; `limits` are the batcher's; `gathers`: small requests are prepared together."""
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class Core:
         request_limits: Limits | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         bodies: ByteGate | None = None,
+        gathers: bool = False,
         **limits: Any,
     ) -> None:
         (root / "m" / "1").mkdir(parents=True)
@@ -66,6 +67,7 @@ class Core:
             recorder=self.recorder,
             sleep=sleep,
             bodies=bodies,
+            soon=loop.call_soon if gathers else None,
         )
         self.catalog.load_all()
         self.worker.start()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from totalvi_client.async_client import AsyncClient
 from totalvi_client.cells import Cells
-from totalvi_client.client import AsyncClient, Client
+from totalvi_client.client import Client
 from totalvi_client.errors import (
     Cancelled,
     DeadlineExceeded,

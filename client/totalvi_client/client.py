@@ -1,139 +1,28 @@
-"""The two clients, blocking and asynchronous: one behaviour over two transports."""
+"""The blocking client."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import dataclasses
-import inspect
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from totalvi_client.cells import Cells, ReadCells, read_cells
-from totalvi_client.errors import InputError, TotalviError
-from totalvi_client.in_order import each, in_order, in_order_async
+from totalvi_client.caller import IN_FLIGHT, Caller, Priority, check_in_flight, checked_timeout, version_text
+from totalvi_client.cells import Cells, read_cells
+from totalvi_client.errors import TotalviError
+from totalvi_client.in_order import in_order
 from totalvi_client.joining import joined
-from totalvi_client.options import Options, read_options
-from totalvi_client.rest import AsyncRestTransport, RestTransport
+from totalvi_client.options import read_options
+from totalvi_client.rest import RestTransport
 from totalvi_client.results import Card, Encoding, Limits, Validation
-from totalvi_client.retry import Retry
-from totalvi_client.rpc import AsyncGrpcTransport, GrpcTransport
-from totalvi_client.session import Ask, Deadline, Pause, Session, Steps
+from totalvi_client.rpc import GrpcTransport
+from totalvi_client.session import Ask, Pause, Steps
 from totalvi_client.stream import Slice, Stream
-from totalvi_client.target import read_target
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-Priority: TypeAlias = Literal["interactive", "bulk"]
 
-_IN_FLIGHT = 4
-_PRIORITIES = (None, "interactive", "bulk")
-_DEFAULT_RETRY = Retry()
-_LONGEST_TIMEOUT_S = 30 * 86_400.0
-"""A month: both transports can say it."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    """What a call of `encode` or `validate` asks, read."""
-
-    cells: ReadCells
-    options: Options
-    priority: str | None
-    deadline: Deadline
-
-
-def _like(
-    method: Callable[Concatenate[Client, P], T],
-) -> Callable[[Callable[..., Coroutine[Any, Any, T]]], Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]]:
-    """Gives a method of `AsyncClient` the arguments of one of `Client`: for type checkers, and for `help`."""
-
-    def decorate(
-        twin: Callable[..., Coroutine[Any, Any, T]],
-    ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
-        twin.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
-        return twin
-
-    return decorate
-
-
-class _Common:
-    """What both clients do alike, which is all but waiting. The arguments are those of `Client`."""
-
-    def __init__(
-        self,
-        target: str,
-        *,
-        token: str | None = None,
-        ca_file: str | Path | None = None,
-        certificate: tuple[str | Path, str | Path] | None = None,
-        tls: bool | None = None,
-        timeout: float | None = 60.0,
-        retry: Retry = _DEFAULT_RETRY,
-        priority: Priority | None = None,
-        allow_plain_token: bool = False,
-    ) -> None:
-        self._target = read_target(
-            target,
-            token=token,
-            ca_file=ca_file,
-            certificate=certificate,
-            tls=tls,
-            allow_plain_token=allow_plain_token,
-        )
-        self._timeout_s = _checked_timeout(timeout)
-        self._priority = _checked_priority(priority)
-        self._session = Session(retry, tells_limits=self._target.is_rest)
-        self._closed = False
-        self._connect()
-
-    def _connect(self) -> None:
-        """Make the transport."""
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        """Where its server is, and nothing that opens it."""
-        return f"{type(self).__name__}({self._target.address!r})"
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise InputError("the client is closed")
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return self._session.deadline(self._timeout_s if timeout is None else _checked_timeout(timeout))
-
-    def _asked(
-        self,
-        gene_counts: Any,
-        *,
-        protein_counts: Any = None,
-        batch: Any = None,
-        categorical_covariates: Mapping[str, Any] | None = None,
-        continuous_covariates: Mapping[str, Any] | None = None,
-        cells: Any = None,
-        priority: Priority | None = None,
-        timeout: float | None = None,
-        **options: Any,
-    ) -> _Asked:
-        deadline = self._deadline(timeout)
-        read = read_cells(
-            Cells(gene_counts, protein_counts, batch, categorical_covariates, continuous_covariates, cells)
-        )
-        asked = read_options(**options)
-        asked = dataclasses.replace(
-            asked, genes=asked.genes or read.genes, proteins=asked.proteins or (read.proteins or None)
-        )
-        return _Asked(read, asked, _checked_priority(priority) or self._priority, deadline)
-
-    def _stream(self, options: Options, priority: Priority | None) -> Stream:
-        return Stream(self._session, options, _checked_priority(priority) or self._priority or "bulk")
-
-
-class Client(_Common):
+class Client(Caller):
     """A client of one server, or of several behind one address. Threads may share it.
 
     Args:
@@ -255,7 +144,7 @@ class Client(_Common):
         def encode(one: Slice, over: threading.Event) -> Encoding:
             return self._run(stream.encode(one, asked.deadline), over)
 
-        found = joined(list(in_order(encode, taken, _IN_FLIGHT)))
+        found = joined(list(in_order(encode, taken, IN_FLIGHT)))
         self._run(stream.close(asked.deadline))
         return found
 
@@ -275,7 +164,7 @@ class Client(_Common):
         allow_non_integer: bool = False,
         priority: Priority | None = None,
         timeout: float | None = None,
-        in_flight: int = _IN_FLIGHT,
+        in_flight: int = IN_FLIGHT,
     ) -> Iterator[Encoding]:
         """Encode a matrix that comes in slices: one encoding for each slice, in order, in bounded memory.
 
@@ -319,8 +208,8 @@ class Client(_Common):
             allow_non_integer=allow_non_integer,
         )
         stream = self._stream(options, priority)
-        _check_in_flight(in_flight)
-        _checked_timeout(timeout)
+        check_in_flight(in_flight)
+        checked_timeout(timeout)
         return self._encodings(stream, slices, timeout, in_flight)
 
     def validate(
@@ -383,7 +272,7 @@ class Client(_Common):
         Raises:
             NotFound: no such model or version, or there are several and none is named.
         """
-        return self._run(self._session.model(name, _text(version), self._deadline(timeout)))
+        return self._run(self._session.model(name, version_text(version), self._deadline(timeout)))
 
     def limits(self, *, timeout: float | None = None) -> Limits:
         """What one request may ask for. gRPC does not tell: there what is known by now, at first the usual ones."""
@@ -424,161 +313,5 @@ class Client(_Common):
         return None
 
 
-class AsyncClient(_Common):
-    """The same with `await`, on the event loop on which it was made.
-
-    It takes the arguments of `Client`, and its methods those of `Client`'s methods of the same names.
-    """
-
-    _transport: AsyncRestTransport | AsyncGrpcTransport
-
-    def _connect(self) -> None:
-        self._transport = AsyncRestTransport(self._target) if self._target.is_rest else AsyncGrpcTransport(self._target)
-
-    async def __aenter__(self) -> AsyncClient:
-        """Itself; leaving closes it."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        await self.close()
-
-    async def close(self) -> None:
-        """Close its connections."""
-        self._closed = True
-        await self._transport.close()
-
-    @_like(Client.encode)
-    async def encode(self, gene_counts: Any, **options: Any) -> Encoding:
-        """Encode cells, as `Client.encode` does."""
-        asked = self._asked(gene_counts, **options)
-        parts = await self._run(self._session.parts(asked.cells, asked.options, asked.deadline))
-        if len(parts) == 1:
-            return await self._run(self._session.encode(asked.cells, asked.options, asked.priority, asked.deadline))
-        stream = self._stream(asked.options, options.get("priority"))
-        await self._run(stream.open(asked.deadline))
-        taken = (stream.take(asked.cells.rows(start, stop)) for start, stop in parts)
-
-        async def encode(one: Slice) -> Encoding:
-            return await self._run(stream.encode(one, asked.deadline))
-
-        found = joined([encoding async for encoding in in_order_async(encode, taken, _IN_FLIGHT)])
-        await self._run(stream.close(asked.deadline))
-        return found
-
-    async def encode_stream(
-        self,
-        slices: Iterable[Cells] | AsyncIterable[Cells],
-        *,
-        genes: Iterable[str] | None = None,
-        proteins: Iterable[str] | None = None,
-        model: str | None = None,
-        version: str | int | None = None,
-        outputs: Iterable[str] | None = None,
-        n_samples: int = 0,
-        seed: int | None = None,
-        first_cell: int = 0,
-        min_gene_coverage: float | None = None,
-        allow_non_integer: bool = False,
-        priority: Priority | None = None,
-        timeout: float | None = None,
-        in_flight: int = _IN_FLIGHT,
-    ) -> AsyncIterator[Encoding]:
-        """Encode a matrix that comes in slices, as `Client.encode_stream` does: `async for` takes the encodings."""
-        options = read_options(
-            genes=genes,
-            proteins=proteins,
-            model=model,
-            version=version,
-            outputs=outputs,
-            n_samples=n_samples,
-            seed=seed,
-            first_cell=first_cell,
-            min_gene_coverage=min_gene_coverage,
-            allow_non_integer=allow_non_integer,
-        )
-        stream = self._stream(options, priority)
-        _check_in_flight(in_flight)
-
-        async def taken() -> AsyncIterator[Slice]:
-            async for cells in each(slices):
-                yield stream.take(read_cells(cells))
-
-        async def encode(one: Slice) -> Encoding:
-            return await self._run(stream.encode(one, self._deadline(timeout)))
-
-        await self._run(stream.open(self._deadline(timeout)))
-        async with contextlib.aclosing(in_order_async(encode, taken(), in_flight)) as encodings:
-            async for encoding in encodings:
-                yield encoding
-        await self._run(stream.close(self._deadline(timeout)))
-
-    @_like(Client.validate)
-    async def validate(self, gene_counts: Any, **options: Any) -> Validation:
-        """What `encode` would make of the cells, as `Client.validate` tells it."""
-        asked = self._asked(gene_counts, **options)
-        return await self._run(self._session.validate(asked.cells, asked.options, asked.priority, asked.deadline))
-
-    async def models(self, *, timeout: float | None = None) -> list[Card]:
-        """The cards of all models, each of its default version, by name."""
-        return await self._run(self._session.models(self._deadline(timeout)))
-
-    async def model(
-        self, name: str | None = None, version: str | int | None = None, *, timeout: float | None = None
-    ) -> Card:
-        """The card of one model, as `Client.model` gives it."""
-        return await self._run(self._session.model(name, _text(version), self._deadline(timeout)))
-
-    async def limits(self, *, timeout: float | None = None) -> Limits:
-        """What one request may ask for, as `Client.limits` tells it."""
-        return await self._run(self._session.limits(self._deadline(timeout)))
-
-    async def _run(self, steps: Steps[T]) -> T:
-        """Do what the steps say."""
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    answer = await self._perform(step)
-                except TotalviError as error:
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def _perform(self, step: Ask | Pause) -> Any:
-        self._refuse_if_closed()
-        if isinstance(step, Ask):
-            return await self._transport.ask(step.question, step.timeout_s)
-        return await asyncio.sleep(step.seconds)
-
-
 class _Abandoned(Exception):
     """Nobody waits for this call any more; nobody sees this either."""
-
-
-def _text(version: str | int | None) -> str | None:
-    return None if version is None else str(version)
-
-
-def _checked_timeout(timeout: float | None) -> float | None:
-    if timeout is None:
-        return None
-    if not timeout > 0:
-        raise InputError("timeout must be a number of seconds above 0")
-    return None if timeout == float("inf") else min(float(timeout), _LONGEST_TIMEOUT_S)
-
-
-def _checked_priority(priority: str | None) -> str | None:
-    if priority not in _PRIORITIES:
-        raise InputError("priority must be interactive or bulk")
-    return priority
-
-
-def _check_in_flight(in_flight: int) -> None:
-    if in_flight < 1:
-        raise InputError("in_flight must be 1 or more")

@@ -17,7 +17,7 @@ from service.core.fair_queue import FairQueue
 from service.core.job import Job, Running
 from service.core.priority import Priority
 from service.core.recorder import NullRecorder, Recorder
-from service.core.room import Room
+from service.core.room import Place, Room
 from service.core.speed import RETRY_AFTER_S, Speed
 from service.core.ticket import Answer, Result, Ticket, deliver, own_error
 from service.core.turns import Turns
@@ -40,12 +40,12 @@ class Batcher(Generic[In, Out]):
     head got its place first is served (`Turns`).
 
     Refusals: what does not fit the queue of its priority is refused on arrival, but an empty one takes an item of any
-    size (`Room`).
+    size (`Room`). A place may be reserved for an item that is still being made.
     Waiting work past its deadline is failed when the next batch is formed, before it costs any compute. An item of no
     cells never queues: its future is done at once, with `[]`.
 
-    `submit` and `Ticket.cancel` belong to the event loop, `take`, `finish` and `fail` to the worker's thread; the rest
-    may be called from any. Nobody polls: a worker with nothing to do waits without a timer.
+    `reserve`, `submit` and `Ticket.cancel` belong to the event loop, `take`, `finish` and `fail` to the
+    worker's thread; the rest may be called from any. Nobody polls: a worker with nothing to do waits without a timer.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Batcher(Generic[In, Out]):
 
     @property
     def n_waiting_cells(self) -> int:
-        """Cells that no batch has taken yet."""
+        """Cells that no batch has taken yet, those of reserved places among them."""
         return self._room.n_cells
 
     @property
     def n_waiting_bytes(self) -> int:
-        """Bytes of the items with waiting cells; an item counts in full until its last cell is taken."""
+        """Bytes of the items with waiting cells, each in full until its last cell is taken, and of reserved places."""
         return self._room.n_bytes
 
     @property
@@ -126,6 +126,22 @@ class Batcher(Generic[In, Out]):
         if not self._room.has_for(priority, 1, 0):
             raise self._overloaded(priority)
 
+    def reserve(self, n_cells: int, n_bytes: int, priority: Priority) -> Place:
+        """Keep room for an item that is not made yet, so that it is refused before it is made, or not at all.
+
+        Args:
+            n_cells: of the item.
+            n_bytes: of it, as far as they are known.
+            priority: of the item.
+
+        Raises:
+            ServiceError: as `submit` does.
+        """
+        with self._changed:
+            self._admit(n_cells, n_bytes, self._clock(), None, priority)
+            self._change_room(priority, n_cells, n_bytes)
+        return Place(n_cells, n_bytes, priority, self._give_back)
+
     def submit(
         self,
         item: In,
@@ -133,6 +149,7 @@ class Batcher(Generic[In, Out]):
         key: Hashable,
         deadline_s: float | None = None,
         priority: Priority = Priority.INTERACTIVE,
+        place: Place | None = None,
     ) -> Ticket[Out]:
         """Queue an item, or refuse it at once.
 
@@ -141,6 +158,7 @@ class Batcher(Generic[In, Out]):
             key: only items with equal keys share a batch.
             deadline_s: clock seconds after which its cells are no longer worth computing; None: never.
             priority: whose turn it takes.
+            place: what was reserved for it, which is given back or becomes its own.
 
         Raises:
             ServiceError: `OVERLOADED` with `retry_after_s`; `DEADLINE` where that has passed already; `UNAVAILABLE`
@@ -150,12 +168,15 @@ class Batcher(Generic[In, Out]):
         n_entries = item.entries(0, n_cells)
         with self._changed:
             now = self._clock()
+            if place is not None:
+                place.give_back()
             self._admit(n_cells, n_bytes, now, deadline_s, priority)
             number = next(self._numbers)
             ticket: Ticket[Out] = Ticket(Answer(number, self._withdraw))
             if n_cells == 0:
                 ticket.future.set_result([])
                 return ticket
+            was_empty = not self._turns
             queue = self._turns.queue(key, priority)
             job = Job(item, now, n_cells, n_entries, queue, ticket, number, n_bytes)
             self._unanswered[number] = job
@@ -163,7 +184,7 @@ class Batcher(Generic[In, Out]):
             if deadline_s is not None:
                 self._deadlines.add(deadline_s, number, self._unanswered)
             # No other arrival makes a batch due any earlier, so none wakes the worker.
-            if self._room.n_cells == 0 or queue.is_full:
+            if was_empty or queue.is_full:
                 self._wake_worker()
             self._count(queue, n_cells, n_bytes)
         return ticket
@@ -348,10 +369,17 @@ class Batcher(Generic[In, Out]):
         return True
 
     def _count(self, queue: FairQueue[Job[In, Out]], n_cells: int, n_bytes: int) -> None:
-        room = self._room
-        room.change(queue.priority, n_cells, n_bytes)
         if queue.n_cells == 0:
             self._turns.drop(queue)
+        self._change_room(queue.priority, n_cells, n_bytes)
+
+    def _give_back(self, place: Place) -> None:
+        with self._changed:
+            self._change_room(place.priority, -place.n_cells, -place.n_bytes)
+
+    def _change_room(self, priority: Priority, n_cells: int, n_bytes: int) -> None:
+        room = self._room
+        room.change(priority, n_cells, n_bytes)
         # Under the lock, or a late report of an earlier state would stay on the gauge.
         self._recorder.queue_changed(room.n_cells, room.n_bytes)
 

@@ -23,6 +23,7 @@ from service.core.preparation import PreparedRequest, prepare
 from service.core.recorder import Call, Recorded, Recorder
 from service.core.reply import compose_reply
 from service.core.repository import Repository
+from service.core.room import Place
 from service.core.stream import EncodeStream, StreamSlice
 from service.core.ticket import Ticket
 from service.core.together import MOST_BYTES, Asked, Gathering
@@ -132,8 +133,11 @@ class Engine:
         Raises:
             ServiceError: of any kind.
         """
-        loaded, prepared = await self._prepare(request, call, model, version)
-        return await self._answer(prepared, loaded, self._submit(prepared, loaded, call), call)
+        loaded = self._resolve(call, model, version)
+        with self._reserve(request, call) as place:
+            prepared = await self._prepare(request, loaded, call)
+            ticket = self._submit(prepared, loaded, call, place)
+        return await self._answer(prepared, loaded, ticket, call)
 
     async def open_stream(
         self, first: EncodeRequest, call: Call, *, model: str | None = None, version: str | None = None
@@ -206,7 +210,8 @@ class Engine:
         Raises:
             ServiceError: what `encode` would refuse the request with.
         """
-        loaded, prepared = await self._prepare(request, call, model, version)
+        loaded = self._resolve(call, model, version)
+        prepared = await self._prepare(request, loaded, call)
         if call.deadline_s is not None and call.deadline_s <= self._clock():
             raise ServiceError(ErrorKind.DEADLINE, _LATE)
         return ValidationReport(
@@ -263,17 +268,24 @@ class Engine:
         if not self.health.started:
             raise ServiceError(ErrorKind.UNAVAILABLE, "the models are still being loaded; try again", retry_after_s=1.0)
 
-    async def _prepare(
-        self, request: EncodeRequest, call: Call, model: str | None, version: str | None
-    ) -> tuple[LoadedModel, PreparedRequest]:
-        """Find the model and hold the request against it."""
-        loaded = self._resolve(call, model, version)
+    def _reserve(self, request: EncodeRequest, call: Call) -> Place:
+        """Keep room for a request while it is checked, so that a full queue refuses it before that and at once.
+
+        None for one that has more cells than a request may have, which is another refusal.
+        """
+        n_cells = request.n_cells
+        if n_cells > self.limits.max_request_cells:
+            n_cells = 0
+        return self._batcher.reserve(n_cells, request.nbytes + call.n_bytes if n_cells else 0, call.priority)
+
+    async def _prepare(self, request: EncodeRequest, loaded: LoadedModel, call: Call) -> PreparedRequest:
+        """Hold a request against its model."""
         call.n_cells = request.n_cells
         with call.phase("decode"):
             held = request.nbytes + call.n_bytes
             if self._gathering is not None and held <= MOST_BYTES:
-                return loaded, await self._in_time(self._gathering.prepare(Asked(request, loaded, held)), call)
-            return loaded, await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
+                return await self._in_time(self._gathering.prepare(Asked(request, loaded, held)), call)
+            return await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
 
     def _resolve(self, call: Call, model: str | None, version: str | None) -> LoadedModel:
         """Find the model, and put it on the call."""
@@ -282,9 +294,13 @@ class Engine:
         call.model, call.model_version = loaded.name, loaded.version
         return loaded
 
-    def _submit(self, prepared: PreparedRequest, loaded: LoadedModel, call: Call) -> Ticket[LatentParams]:
+    def _submit(
+        self, prepared: PreparedRequest, loaded: LoadedModel, call: Call, place: Place | None = None
+    ) -> Ticket[LatentParams]:
         """Queue a request, or refuse it."""
-        return self._batcher.submit(prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority)
+        return self._batcher.submit(
+            prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority, place=place
+        )
 
     async def _once_there_is_room(self, attempt: Callable[[], T]) -> T:
         """Do what may find no room, again and again until it finds some."""

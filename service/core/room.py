@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import TracebackType
+
 from service.core.batch import BatcherLimits
 from service.core.priority import Priority
 from service.core.turns import BULK_TURN
@@ -47,3 +50,37 @@ class Room:
         if priority is Priority.BULK:
             self._bulk_cells += n_cells
             self._bulk_bytes += n_bytes
+
+
+class Place:
+    """Room that is kept for an item until it is made, or until the context is left.
+
+    Attributes:
+        n_cells: of the item.
+        n_bytes: of it, as far as they were known.
+        priority: of the item.
+    """
+
+    __slots__ = ("_give_back", "n_bytes", "n_cells", "priority")
+
+    def __init__(self, n_cells: int, n_bytes: int, priority: Priority, give_back: Callable[[Place], None]) -> None:
+        self.n_cells = n_cells
+        self.n_bytes = n_bytes
+        self.priority = priority
+        self._give_back: Callable[[Place], None] | None = give_back
+
+    def __enter__(self) -> Place:
+        """Keep it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        """Give back what no item has taken."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let others have the room; again: nothing."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back(self)

@@ -64,7 +64,7 @@ MATRIX = np.array([[0, 0, 3, 0, 0, 0, 0, 1], [0] * 8, [70_000, 0, 0, 0, 0, 2, 0,
         sp.coo_matrix(MATRIX),
         sp.lil_matrix(MATRIX),
         pd.DataFrame(MATRIX, columns=list("abcdefgh")),
-        np.matrix(MATRIX),
+        MATRIX.view(np.matrix),
     ],
     ids=lambda given: type(given).__name__,
 )

@@ -5,7 +5,10 @@ import weakref
 import pytest
 
 from service.core.errors import ErrorKind, ServiceError
+from service.core.priority import Priority
 from tests.fakes import FakeClock, FakeWorkload, RecordingRecorder, make_batcher, parts
+
+BULK, INTERACTIVE = Priority.BULK, Priority.INTERACTIVE
 
 
 def refusal(batcher, item=None, **submit):
@@ -44,6 +47,48 @@ async def test_running_cells_take_no_queue_room():
     batcher.poll()
     batcher.submit(FakeWorkload(10), key="m")
     assert refusal(batcher).kind is ErrorKind.OVERLOADED
+
+
+async def test_a_reserved_place_counts_until_it_is_taken_or_given_back():
+    recorder = RecordingRecorder()
+    batcher = make_batcher(recorder=recorder, max_queue_cells=10, max_queue_bytes=100)
+    with batcher.reserve(6, 60, INTERACTIVE) as taken, batcher.reserve(4, 40, INTERACTIVE):
+        assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (10, 100)
+        assert refusal(batcher).kind is ErrorKind.OVERLOADED
+        with pytest.raises(ServiceError) as refused:
+            batcher.reserve(1, 0, INTERACTIVE)
+        assert refused.value.kind is ErrorKind.OVERLOADED and refused.value.retry_after_s
+        with batcher.reserve(10, 100, BULK):
+            pass
+        batcher.submit(FakeWorkload(6, "made", nbytes=50), key="m", place=taken)
+        assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (10, 90)
+        assert parts(batcher.poll()) == [("made", 0, 6)], "what is reserved is not computed"
+        assert batcher.poll() is None
+    assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (0, 0) == recorder.queue[-1]
+
+
+async def test_an_item_larger_than_its_place_is_refused_and_leaves_nothing():
+    batcher = make_batcher(max_queue_cells=10, max_queue_bytes=100)
+    batcher.submit(FakeWorkload(1, nbytes=60), key="m")
+    with batcher.reserve(2, 10, INTERACTIVE) as place:
+        assert refusal(batcher, FakeWorkload(2, nbytes=41), place=place).kind is ErrorKind.OVERLOADED
+        assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (1, 60)
+
+
+async def test_a_worker_is_woken_though_others_have_reserved_places():
+    turn = []
+    batcher = make_batcher(soon=turn.append)
+    with batcher.reserve(1, 1, INTERACTIVE):
+        batcher.submit(FakeWorkload(1), key="m")
+        assert len(turn) == 1
+
+
+async def test_no_place_is_reserved_once_it_is_closed():
+    batcher = make_batcher()
+    batcher.close()
+    with pytest.raises(ServiceError) as refused:
+        batcher.reserve(1, 1, INTERACTIVE)
+    assert refused.value.kind is ErrorKind.UNAVAILABLE
 
 
 @pytest.mark.parametrize(

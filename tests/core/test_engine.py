@@ -13,7 +13,7 @@ from model.contract import CellBatch, LatentParams
 from service.core import engine as engine_module
 from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
-from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Output
+from service.core.messages import Coverage, DenseCounts, EncodeReply, EncodeRequest, Labels, Limits, Output
 from service.core.priority import Priority
 from tests.fakes import PATIENCE_S, FakeEncoder, Gate
 from tests.running_core import Core
@@ -173,7 +173,7 @@ async def test_what_a_waiting_caller_holds_counts_against_the_queue(core: Callab
     await asyncio.to_thread(gate.wait_entered)
     sparse = EncodeRequest(gene_counts=DenseCounts(np.zeros((60_000, 5))), batch=Labels.one("a"))
     waiting = asyncio.create_task(made.encode(sparse))
-    await until(lambda: made.batcher.n_waiting_cells == 60_000)
+    await until(lambda: made.batcher.n_waiting_bytes > sparse.nbytes)
     with pytest.raises(ServiceError) as caught:
         await made.encode(sparse)
     assert caught.value.kind is ErrorKind.OVERLOADED, "its rows are zeros, but the caller holds 2.4 MB"
@@ -276,6 +276,41 @@ async def test_a_full_queue_refuses_at_once(core: Callable[..., Core]) -> None:
     with pytest.raises(ServiceError) as caught:
         await made.encode(request())
     assert caught.value.kind is ErrorKind.OVERLOADED and caught.value.retry_after_s
+    gate.open()
+    await asyncio.gather(running, waiting)
+
+
+async def test_requests_that_gather_have_their_place_or_are_refused_at_once(core: Callable[..., Core]) -> None:
+    """They are not checked before the running batch has ended, and need not wait for that to learn of a full queue."""
+    gate = Gate()
+    made = core(FakeEncoder(gate=gate), max_queue_cells=4, max_batch_cells=2, gathers=True)
+    running = asyncio.create_task(made.encode(request()))
+    await asyncio.to_thread(gate.wait_entered)
+    gathered = [asyncio.create_task(made.encode(request(2))) for _ in range(2)]
+    await until(lambda: made.batcher.n_waiting_cells == 4)
+    with pytest.raises(ServiceError) as caught:
+        await made.encode(request())
+    assert caught.value.kind is ErrorKind.OVERLOADED and caught.value.retry_after_s
+    assert not running.done(), "it was told before the batch ended"
+    gathered[0].cancel()
+    await until(lambda: made.batcher.n_waiting_cells == 2)
+    last = asyncio.create_task(made.encode(request(2)))
+    gate.open()
+    await asyncio.gather(running, gathered[1], last)
+
+
+async def test_a_full_queue_takes_nothing_from_what_is_wrong_for_ever(core: Callable[..., Core]) -> None:
+    """More cells than a request may have is `too_large`, and not a reason to come again."""
+    gate = Gate()
+    made = core(FakeEncoder(gate=gate), max_queue_cells=4, request_limits=Limits(max_request_cells=5))
+    running = asyncio.create_task(made.encode(request()))
+    await asyncio.to_thread(gate.wait_entered)
+    waiting = asyncio.create_task(made.encode(request(4)))
+    await until(lambda: made.batcher.n_waiting_cells == 4)
+    for n_cells, kind in ((5, ErrorKind.OVERLOADED), (6, ErrorKind.TOO_LARGE)):
+        with pytest.raises(ServiceError) as caught:
+            await made.encode(request(n_cells))
+        assert caught.value.kind is kind
     gate.open()
     await asyncio.gather(running, waiting)
 

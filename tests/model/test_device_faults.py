@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from model import device_encoder, torchscript
 from model.contract import DeviceLost, OutOfDeviceMemory
 from model.device_encoder import DeviceEncoder, example_cells
 from model.device_faults import raise_if_of_device
+from model.errors import ModelFileError
 from model.export import export_save
-from model.torchscript import script
+from model.torchscript import load, script
 from tests.saves import ROOT, SaveRecipe
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -141,3 +143,32 @@ def test_faults_of_a_real_gpu() -> None:
         "shapes: own",
         "assert: DeviceLost",
     ]
+
+
+@pytest.mark.parametrize("step", ["the module", "what is fitted to the device"])
+def test_a_gpu_without_room_for_a_model_is_no_damage_to_the_model(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It may be loaded later, and on another replica; a damaged file may not."""
+
+    def without_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(device_encoder, "resolve_device", lambda name: CUDA)
+    if step == "the module":
+        monkeypatch.setattr(torchscript, "load", without_room)
+    else:
+        monkeypatch.setattr(torchscript, "load", lambda file, device: load(file, CPU))
+        monkeypatch.setattr(device_encoder, "Courier", lambda device: None)
+        monkeypatch.setattr(DeviceEncoder, "_fit_to_device", without_room)
+    with pytest.raises(OutOfDeviceMemory, match="cuda:0 has too little memory"):
+        DeviceEncoder.load(artifact, device="cuda:0")
+
+
+def test_damage_that_asks_a_cpu_for_much_memory_is_damage(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 17 TB")
+
+    monkeypatch.setattr(torchscript, "load", greedy)
+    with pytest.raises(ModelFileError, match="damaged"):
+        DeviceEncoder.load(artifact, device="cpu")
