@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals():
             arguments.run(arguments, told)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is where it was closed before the start
+                sys.stdout.flush()
             return DONE
     except _Terminated:
         return _interrupted(told, TERMINATED, "told to end")

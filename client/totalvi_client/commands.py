@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import importlib
 import importlib.util
+import io
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from totalvi_client.choices import KEY, Choices
 from totalvi_client.client import Client
@@ -42,6 +43,7 @@ class Told:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
+        self._stream: TextIO = sys.stderr or io.StringIO()  # none, where it was closed before the start
         self._progress: Progress | None = None
         self._part: Path | None = None
 
@@ -53,7 +55,7 @@ class Told:
             part: where what is finished is kept, if it is.
         """
         self._part = part
-        self._progress = _Silent(sys.stderr) if self._quiet else Progress(sys.stderr, source.name)
+        self._progress = _Silent(self._stream) if self._quiet else Progress(self._stream, source.name)
         return self._progress
 
     def say(self, text: str) -> None:
@@ -61,8 +63,8 @@ class Told:
         if self._progress is not None:
             self._progress.clear()
         try:
-            print(text, file=sys.stderr, flush=True)
-        except OSError:
+            print(text, file=self._stream, flush=True)
+        except (OSError, ValueError):
             self._quiet = True  # nobody listens
 
     def how_to_go_on(self) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CELLS = 30_000
-"""Cells drawn; of more, so many are drawn at random. UMAP of these takes about half a minute."""
+"""Cells drawn; of more, so many are drawn at random. UMAP of these takes about a minute of a processor."""
 
 FORMATS = (".png", ".pdf", ".svg")
 
@@ -173,7 +173,8 @@ def _panel(
         _by_number(figure, axes, points, _numbers(colouring.values)[chosen], colouring.unit, style)
     else:
         codes, names = labels
-        _by_label(axes, points, codes[chosen], names, style)
+        counts = np.bincount(codes[codes >= 0], minlength=len(names))  # of all cells, drawn or not
+        _by_label(axes, points, codes[chosen], _legend(counts, names, int((codes < 0).sum())), style)
 
 
 def _by_number(
@@ -206,10 +207,10 @@ def _by_label(
     axes: Axes,
     points: npt.NDArray[np.float64],
     codes: npt.NDArray[np.intp],
-    names: list[str],
+    legend: tuple[list[str], list[tuple[str, str]]],
     style: dict[str, Any],
 ) -> None:
-    colours, entries = _legend(np.bincount(codes[codes >= 0], minlength=len(names)), names, int((codes < 0).sum()))
+    colours, entries = legend
     of_cell = np.array([*colours, _GREY])[codes]  # -1, no label, is the last
     # What is grey lies beneath.
     beneath = of_cell == _GREY

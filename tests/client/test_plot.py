@@ -92,6 +92,8 @@ def test_of_huge_data_some_are_drawn_and_the_picture_says_so(tmp_path: Path, fig
     assert len(set(values.tolist())) == 10
     again = draw(LATENT, tmp_path / "again.png", [Colouring("n", np.arange(N) * 1.0)], method="pca", most_cells=10)
     assert again.path.read_bytes() == picture.path.read_bytes()
+    draw(LATENT, tmp_path / "third.png", [Colouring("third", np.arange(N) % 3)], method="pca", most_cells=10)
+    assert legend(figures[2]) == ["0 (30)", "1 (30)", "2 (30)"], "of all cells"
 
 
 @pytest.mark.parametrize("n_labels", [1, 7, 8, 9, 10, 20, 21, 90])
