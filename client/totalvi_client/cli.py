@@ -53,8 +53,8 @@ exit codes:
   0 done   1 the data or the service refuses   2 the command was not understood
   3 nobody answers, or not now: try again later   130 interrupted: the same command goes on
 
-The address of the server is --server or the variable TOTALVI_SERVER. Its token, where it asks for one, comes from
---token-file or TOTALVI_TOKEN.
+The address of the server is --server or the variable TOTALVI_CLIENT_SERVER. Its token, where it asks for one,
+comes from --token-file or TOTALVI_CLIENT_TOKEN.
 """
 
 _ENCODE_EPILOG = """\
@@ -166,9 +166,9 @@ def _text_of(error: Exception) -> str:
     if isinstance(error, Untrusted):
         return f"{text}; --ca-file names the authority to trust, and https:// or grpcs:// is for servers with TLS alone"
     if isinstance(error, Unreachable):
-        return f"{text}; is the server running, and its address right (--server, TOTALVI_SERVER)?"
+        return f"{text}; is the server running, and its address right (--server, TOTALVI_CLIENT_SERVER)?"
     if isinstance(error, Unauthenticated):
-        return f"{text}; give the token by --token-file or TOTALVI_TOKEN"
+        return f"{text}; give the token by --token-file or TOTALVI_CLIENT_TOKEN"
     return text
 
 
@@ -218,11 +218,13 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--server",
         metavar="ADDRESS",
-        default=os.environ.get("TOTALVI_SERVER") or "http://127.0.0.1:8000",
+        default=os.environ.get("TOTALVI_CLIENT_SERVER") or "http://127.0.0.1:8000",
         help="http://HOST:PORT or https://… (REST), grpc://HOST:PORT, grpcs://… or dns:///HOST:PORT (gRPC); default "
-        "TOTALVI_SERVER, else http://127.0.0.1:8000",
+        "TOTALVI_CLIENT_SERVER, else http://127.0.0.1:8000",
     )
-    group.add_argument("--token-file", metavar="FILE", help="file with the token; default the variable TOTALVI_TOKEN")
+    group.add_argument(
+        "--token-file", metavar="FILE", help="file with the token; default the variable TOTALVI_CLIENT_TOKEN"
+    )
     group.add_argument("--ca-file", metavar="FILE", help="authorities to trust instead of the usual ones, PEM")
     group.add_argument(
         "--certificate", nargs=2, metavar=("CHAIN", "KEY"), help="own certificate, for servers that ask for one, PEM"

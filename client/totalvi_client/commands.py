@@ -196,7 +196,7 @@ def plot(arguments: argparse.Namespace, _: Told) -> None:
 
 
 def _client(arguments: argparse.Namespace) -> Client:
-    token = os.environ.get("TOTALVI_TOKEN") or None
+    token = os.environ.get("TOTALVI_CLIENT_TOKEN") or None
     if arguments.token_file is not None:
         token = Path(arguments.token_file).expanduser().read_text(encoding="utf-8", errors="replace").strip()
         if not token:

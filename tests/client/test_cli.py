@@ -32,8 +32,8 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(example: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process: exit code, standard output, standard error."""
-    monkeypatch.setenv("TOTALVI_SERVER", f"http://127.0.0.1:{example.http_port}")
-    monkeypatch.delenv("TOTALVI_TOKEN", raising=False)
+    monkeypatch.setenv("TOTALVI_CLIENT_SERVER", f"http://127.0.0.1:{example.http_port}")
+    monkeypatch.delenv("TOTALVI_CLIENT_TOKEN", raising=False)
 
     def ask(*arguments: object) -> tuple[int, str, str]:
         try:
@@ -53,7 +53,7 @@ def command(*arguments: object) -> list[str]:
 def environment(server: RunningServer, **more: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("TOTALVI_")}
     address = f"http://127.0.0.1:{server.http_port}"
-    return own | {"PYTHONPATH": str(ROOT / "client"), "TOTALVI_SERVER": address, "TERM": "xterm"} | more
+    return own | {"PYTHONPATH": str(ROOT / "client"), "TOTALVI_CLIENT_SERVER": address, "TERM": "xterm"} | more
 
 
 def latent_of(path: Path) -> np.ndarray[Any, Any]:
@@ -211,7 +211,7 @@ WRONG: list[tuple[str, list[Any], int, str]] = [
         "did you mean 'population'",
     ),
     ("plot of no latent", ["plot", CELLS, "-o", "x.png"], 1, r"no obsm\['X_totalVI'\].*encode it first, or give --key"),
-    ("nobody there", ["models", "--server", "http://127.0.0.1:1"], 3, "server running.*--server, TOTALVI_SERVER"),
+    ("nobody there", ["models", "--server", "http://127.0.0.1:1"], 3, "running.*--server, TOTALVI_CLIENT_SERVER"),
     ("no address", ["models", "--server", "127.0.0.1:8000"], 1, "begins with http://, https://, grpc://"),
     ("no token file", ["models", "--token-file", "none.txt"], 1, "none.txt: No such file or directory"),
     ("open token", ["models", "--server", "http://example.org", "--token-file", "TOKEN"], 1, "or --allow-plain-token"),

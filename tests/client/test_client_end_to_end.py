@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
+from service.version import installed_version
 from tests.client.asked import answered, given, of_all, of_cells, slices
 from tests.client.conftest import MAX_REQUEST_CELLS
 from tests.client.flaky import Flaky
@@ -343,9 +344,7 @@ def test_the_version_of_the_service_is_told(client: Way) -> None:
     assert client.server_version() == installed_version()
 
 
-@pytest.mark.parametrize(
-    "name", ["encode", "validate", "encode_stream", "models", "model", "limits", "server_version"]
-)
+@pytest.mark.parametrize("name", ["encode", "validate", "encode_stream", "models", "model", "limits", "server_version"])
 def test_both_clients_take_the_same_arguments(name: str) -> None:
     ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (Client, AsyncClient))
     assert list(ours) == list(theirs)

@@ -33,7 +33,7 @@ def test_the_shell_lines(tmp_path: Path, example: RunningServer) -> None:
     if shutil.which("jq") is None:
         commands = commands.replace("| jq '.genes.coverage'", "")
     commands = commands.replace("totalvi-client plot", "totalvi-client plot --method pca")  # one UMAP takes long enough
-    environ = {"TOTALVI_SERVER": f"http://127.0.0.1:{example.http_port}"}
+    environ = {"TOTALVI_CLIENT_SERVER": f"http://127.0.0.1:{example.http_port}"}
     for lines in (newcomer, commands):
         done = run_shell(f'PATH="{command_in(tmp_path)}:$PATH"\nset -e\n{lines}', tmp_path, environ)
         assert done.returncode == 0, done.stderr

@@ -101,8 +101,8 @@ def test_the_token_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypa
     monkeypatch.setattr(commands, "Client", lambda target, **options: made.append({"target": target} | options))
     (tmp_path / "token").write_text("from-the-file\n")
     (tmp_path / "empty").write_text("\n")
-    monkeypatch.setenv("TOTALVI_TOKEN", "from-the-environment")
-    monkeypatch.setenv("TOTALVI_SERVER", "https://example.org")
+    monkeypatch.setenv("TOTALVI_CLIENT_TOKEN", "from-the-environment")
+    monkeypatch.setenv("TOTALVI_CLIENT_SERVER", "https://example.org")
     commands._client(parsed("models"))
     commands._client(parsed("encode", "x.h5ad", "--token-file", str(tmp_path / "token"), "--certificate", "a", "b"))
     assert [(one["token"], one["target"]) for one in made] == [

@@ -53,7 +53,7 @@ stopifnot(identical(alone, z[1, , drop = FALSE]))
 write.table(z, "{out}", sep = "\\t", col.names = FALSE, quote = FALSE)
 """
     address = f"http://127.0.0.1:{example.http_port}"
-    done = rscript(lines, tmp_path, TOTALVI_SERVER=address, TOTALVI_TOKEN="")
+    done = rscript(lines, tmp_path, TOTALVI_CLIENT_SERVER=address, TOTALVI_CLIENT_TOKEN="")
     assert done.returncode == 0, done.stderr
     request = (ROOT / "examples" / "request.json").read_bytes()
     headers = {"Content-Type": "application/json"}

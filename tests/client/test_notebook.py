@@ -33,7 +33,7 @@ def test_no_outputs_are_kept_in_the_repository() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::RuntimeWarning")
 @pytest.mark.timeout(300)
 def test_the_notebook_runs(tmp_path: Path, example: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOTALVI_SERVER", f"http://127.0.0.1:{example.http_port}")
+    monkeypatch.setenv("TOTALVI_CLIENT_SERVER", f"http://127.0.0.1:{example.http_port}")
     monkeypatch.setenv("TOTALVI_NOTEBOOK_WORK", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "client"))
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
