@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.server import RunningServer
-from tests.saves import ROOT
+from tests.saves import EXAMPLE_MODELS, ROOT
 from totalvi_client import cli
 
 anndata = pytest.importorskip("anndata")
@@ -48,6 +48,13 @@ def run(example: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch:
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "totalvi_client", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def slow() -> Iterator[RunningServer]:
+    """The example, and every answer takes a fifth of a second: a run lasts until somebody ends it."""
+    with RunningServer(EXAMPLE_MODELS, "--max-delay-ms", 200) as running:
+        yield running.wait_until_ready()
 
 
 def environment(server: RunningServer, **more: str) -> dict[str, str]:
@@ -328,12 +335,14 @@ class Terminal:
         return self.process.wait(60)
 
 
-def test_a_terminal_shows_a_bar_and_ctrl_c_says_how_to_go_on(tmp_path: Path, example: RunningServer) -> None:
+def test_a_terminal_shows_a_bar_and_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, example: RunningServer, slow: RunningServer
+) -> None:
     """And the same command goes on: its file is to the byte that of a run in one go."""
     whole, out = tmp_path / "whole.h5ad", tmp_path / "out.h5ad"
     slowly = ("--slice-cells", 3, "--in-flight", 1, "-o")
     arguments = command("encode", CELLS, "-m", "pbmc", *slowly, out)
-    terminal = Terminal(arguments, environment(example))
+    terminal = Terminal(arguments, environment(slow))
     terminal.read_until(r"\b[1-9]\d* of 600 cells")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.finish() == 130
@@ -360,10 +369,12 @@ def test_a_terminal_shows_a_bar_and_ctrl_c_says_how_to_go_on(tmp_path: Path, exa
     assert out.read_bytes() == whole.read_bytes()
 
 
-def test_a_run_that_is_told_to_end_keeps_what_is_done(tmp_path: Path, example: RunningServer) -> None:
+def test_a_run_that_is_told_to_end_keeps_what_is_done(
+    tmp_path: Path, example: RunningServer, slow: RunningServer
+) -> None:
     out = tmp_path / "out.h5ad"
     arguments = command("encode", CELLS, "-m", "pbmc", "-o", out)
-    terminal = Terminal([*arguments, "--slice-cells", "3", "--in-flight", "1"], environment(example))
+    terminal = Terminal([*arguments, "--slice-cells", "3", "--in-flight", "1"], environment(slow))
     terminal.read_until(r"\b[1-9]\d* of 600 cells")
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.finish() == 143
