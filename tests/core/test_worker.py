@@ -504,6 +504,23 @@ async def test_busy_seconds_are_those_of_the_batch_that_runs():
     assert bench.worker.busy_s == 0.0
 
 
+async def test_all_busy_seconds_are_counted_and_never_fewer():
+    run = GatedRun()
+    with Bench(run) as bench:
+        seen = [bench.worker.total_busy_s]
+        for name in ("a", "b"):
+            ticket = bench.submit(name)
+            run.gate.wait_entered()
+            for _ in range(2):
+                bench.clock.advance(1.5)
+                seen.append(bench.worker.total_busy_s)
+            run.gate.release()
+            await answer(ticket)
+            bench.clock.advance(100.0)
+    assert seen == [0.0, 1.5, 3.0, 4.5, 6.0]
+    assert bench.worker.total_busy_s == 6.0
+
+
 async def test_worker_that_never_began_has_ended():
     worker = Worker(make_batcher(), parts, on_death=lambda _: None)
     assert not worker.alive
