@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import string
 import urllib.parse
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -48,7 +49,7 @@ FORMATS: dict[str, Callable[[str], Iterable[Metric]]] = {
 
 
 class Refuses(FakeEncoder):
-    """An encoder of which the second version cannot be loaded."""
+    """An encoder of which the third version cannot be loaded."""
 
     @staticmethod
     def load(path: Path) -> FakeEncoder:
@@ -194,7 +195,9 @@ def test_nothing_that_a_caller_writes_becomes_a_label(models: Path, asked: list[
     with_service(models, work)
 
 
-def test_the_numbers_are_those_of_the_parts(models: Path) -> None:
+def test_the_numbers_are_those_of_the_parts(models: Path, tmp_path: Path) -> None:
+    models = shutil.copytree(models, tmp_path / "models")
+
     async def work(service: Service, callers: httpx.AsyncClient, operators: httpx.AsyncClient) -> dict[str, Any]:
         await callers.post("/v1/models/pbmc/versions/1/encode", json=CELL | {"protein_counts": None, "proteins": None})
         (models / "pbmc" / "3").mkdir()
