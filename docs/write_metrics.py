@@ -34,7 +34,7 @@ async def _told() -> tuple[Tally, ...]:
     with tempfile.TemporaryDirectory() as models:
         service = build_service(Settings(models=Path(models)), post=asyncio.get_running_loop().call_soon_threadsafe)
         await service.grpc_server.stop(None)
-        return service.recorder.tallies
+        return service.recorder.told
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from service.core.batcher import Batcher
 from service.core.catalog import Catalog
 from service.core.health import Health
 from service.core.messages import VersionState
+from service.core.priority import Priority
 from service.core.served_models import last_load_failed
 from service.core.worker import Worker
 from service.memory_limit import memory_limit_bytes
@@ -55,8 +56,9 @@ def watch_work(
     watch = recorder.watch
     watch(
         "totalvi_queue_ratio",
-        "How full the queue is, by the fullest of its bounds (cells and bytes of each priority); at 1 it refuses.",
-        lambda: batcher.fill,
+        "How full the queue of a priority is, by the fuller of its bounds (cells and bytes); at 1 it refuses.",
+        lambda: {(priority.value,): batcher.fill(priority) for priority in Priority},
+        ("priority",),
     )
     watch(
         "totalvi_queue_oldest_age_seconds", "How long the oldest call in the queue waits.", lambda: batcher.oldest_age_s

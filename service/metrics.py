@@ -129,8 +129,8 @@ class PrometheusRecorder(Collector):
         self._readings.append(tallies.Reading(name, text, read, labels))
 
     @property
-    def tallies(self) -> tuple[tallies.Tally, ...]:
-        """What is told, beside what the client library itself tells of the process."""
+    def told(self) -> tuple[tallies.Tally, ...]:
+        """All metrics but those that the client library itself tells of the process."""
         return (*self._tallies, *self._readings)
 
     @property

@@ -112,10 +112,9 @@ class Batcher(Generic[In, Out]):
         """Cells that have left the queue without being computed: their callers left, or their time was up."""
         return self._n_dropped_cells
 
-    @property
-    def fill(self) -> float:
-        """How full the queue is, from 0 to 1, where callers are refused; see `Room.fill`."""
-        return self._room.fill
+    def fill(self, priority: Priority) -> float:
+        """How full the queue of a priority is, from 0 to 1, where its callers are refused; see `Room.fill`."""
+        return self._room.fill(priority)
 
     @property
     def oldest_age_s(self) -> float:

@@ -33,15 +33,14 @@ class Room:
         fits = own_cells + n_cells <= self._max_cells and own_bytes + n_bytes <= self._max_bytes
         return fits or own_cells == 0
 
-    @property
-    def fill(self) -> float:
-        """Largest share of a bound that is taken, in cells or bytes, by either priority; at 1 its callers are refused.
+    def fill(self, priority: Priority) -> float:
+        """The larger share that is taken of a priority's two bounds, cells and bytes; at 1 its callers are refused.
 
         Never above 1, though a lone request may be larger than a bound.
         """
-        bulk_cells, bulk_bytes = self._bulk_cells, self._bulk_bytes
-        n_cells = max(bulk_cells, self.n_cells - bulk_cells)
-        n_bytes = max(bulk_bytes, self.n_bytes - bulk_bytes)
+        n_cells, n_bytes = self._bulk_cells, self._bulk_bytes
+        if priority is not Priority.BULK:
+            n_cells, n_bytes = self.n_cells - n_cells, self.n_bytes - n_bytes
         return min(1.0, max(n_cells / self._max_cells, n_bytes / self._max_bytes))
 
     def of(self, priority: Priority) -> int:

@@ -30,24 +30,28 @@ async def test_full_queue_refuses_at_once_in_cells_and_bytes():
     assert recorder.queue == [(6, 60), (10, 100)]
 
 
-async def test_how_full_it_is_by_the_fullest_bound():
+async def test_how_full_it_is_by_the_fuller_bound():
     batcher = make_batcher(max_queue_cells=10, max_queue_bytes=100)
-    assert batcher.fill == 0.0
+
+    def fill():
+        return batcher.fill(INTERACTIVE), batcher.fill(BULK)
+
+    assert fill() == (0.0, 0.0)
     batcher.submit(FakeWorkload(2, nbytes=10), key="m")
-    assert batcher.fill == 0.2
+    assert fill() == (0.2, 0.0)
     with batcher.reserve(3, 60, INTERACTIVE):
-        assert batcher.fill == 0.7, "of the bytes"
+        assert fill() == (0.7, 0.0), "of the bytes"
     batcher.submit(FakeWorkload(9, nbytes=1), key="m", priority=BULK)
-    assert batcher.fill == 0.9, "of the other priority's cells, which has bounds of its own"
+    assert fill() == (0.2, 0.9)
     batcher.submit(FakeWorkload(1, nbytes=1), key="m", priority=BULK)
-    assert batcher.fill == 1.0
+    assert fill() == (0.2, 1.0)
     assert refusal(batcher, priority=BULK).kind is ErrorKind.OVERLOADED
     batcher.submit(FakeWorkload(1), key="m")
     while (batch := batcher.poll()) is not None:
         batcher.finish(batch, parts(batch))
-    assert batcher.fill == 0.0
+    assert fill() == (0.0, 0.0)
     batcher.submit(FakeWorkload(300), key="m")
-    assert batcher.fill == 1.0, "a lone request may be larger than the queue"
+    assert fill() == (1.0, 0.0), "a lone request may be larger than the queue"
 
 
 async def test_how_long_the_oldest_has_waited():

@@ -251,9 +251,11 @@ def test_what_the_autoscaler_is_told(tmp_path: Path) -> None:
     assert queries.keys() == {"totalvi_queue_ratio", "totalvi_worker_busy_ratio"}
     at = 'job="totalvi-serve",namespace="n",instance="x",pod='
     past = series(
-        (f'totalvi_queue_ratio{{{at}"a"}}', "0x10 0 0.4 0 0.4 0x20"),
-        (f'totalvi_queue_ratio{{{at}"b"}}', "1x40"),
-        (f'totalvi_queue_ratio{{{at}"other"}}', "1x40"),
+        (f'totalvi_queue_ratio{{{at}"a",priority="interactive"}}', "0x10 0 0.4 0 0.4 0x20"),
+        (f'totalvi_queue_ratio{{{at}"a",priority="bulk"}}', "0x11 0.1x30"),
+        (f'totalvi_queue_ratio{{{at}"b",priority="interactive"}}', "0.5x40"),
+        (f'totalvi_queue_ratio{{{at}"b",priority="bulk"}}', "1x40"),
+        (f'totalvi_queue_ratio{{{at}"other",priority="bulk"}}', "1x40"),
         (f'totalvi_worker_busy_seconds_total{{{at}"a"}}', "0+15x40"),
         (f'totalvi_worker_busy_seconds_total{{{at}"b"}}', "0+3x40"),
     )

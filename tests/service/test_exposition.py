@@ -127,9 +127,9 @@ def test_the_page_tells_what_a_server_tells(models: Path) -> None:
     """`python -m docs.write_metrics` writes the table anew."""
 
     async def work(service: Service, callers: httpx.AsyncClient, operators: httpx.AsyncClient) -> None:
-        assert between(PAGE.read_text())[1] == table(service.recorder.tallies)
+        assert between(PAGE.read_text())[1] == table(service.recorder.told)
         await callers.post("/v1/encode", json=CELL)
-        listed = {tally.name.removesuffix("_total"): tally for tally in service.recorder.tallies}
+        listed = {tally.name.removesuffix("_total"): tally for tally in service.recorder.told}
         running = {family.name: family for family in await told(operators, "")}
         assert listed.keys() == {name for name in running if name.startswith("totalvi_")}
         for name, tally in listed.items():
@@ -151,6 +151,7 @@ def test_the_page_tells_the_values_of_labels() -> None:
     assert values["outcome"] == {"ok", "failed", *(kind.value for kind in ErrorKind)}
     assert values["phase"] == set(PHASES)
     assert values["state"] == set(STATES)
+    assert values["priority"] == {priority.value for priority in Priority}
     sources = "".join(path.read_text() for folder in ("rest", "rpc") for path in Path("service", folder).glob("*.py"))
     used = re.findall(r'(?:unary_method|stream_method)\(\w+(?:\.\w+)?, "(\w+)"', sources)
     used += re.findall(r'(?:answer|answer_call)\([^"()]*(?:\([^()]*\))?[^"()]*"(\w+)"', sources)
@@ -230,7 +231,8 @@ def test_the_numbers_are_those_of_the_parts(models: Path, tmp_path: Path) -> Non
         "totalvi_coverage_ratio_sum genes pbmc": 1,
         "totalvi_coverage_ratio_sum proteins pbmc": 0,
     }.items() <= numbers.items()
-    assert numbers["totalvi_queue_ratio"] == pytest.approx(0.1, abs=1e-4)
+    assert numbers["totalvi_queue_ratio interactive"] == 0
+    assert numbers["totalvi_queue_ratio bulk"] == pytest.approx(0.1, abs=1e-4)
     assert numbers["totalvi_worker_busy_seconds_total"] > 0
     assert {
         "totalvi_model_load_duration_seconds pbmc 1",
