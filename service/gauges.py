@@ -75,7 +75,7 @@ def watch_work(
     )
     watch(
         "totalvi_queue_dropped_cells_total",
-        "Cells that left the queue without being computed: their callers left, or their time was up.",
+        "Cells that left the queue uncomputed: their callers left, their time was up, or what they are part of failed.",
         lambda: batcher.n_dropped_cells,
     )
     watch("totalvi_body_bytes", "Memory of the bodies of calls not yet answered.", lambda: bodies.held)

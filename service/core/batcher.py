@@ -109,7 +109,7 @@ class Batcher(Generic[In, Out]):
 
     @property
     def n_dropped_cells(self) -> int:
-        """Cells that have left the queue without being computed: their callers left, or their time was up."""
+        """Cells that have left the queue uncomputed: withdrawn, too late, or of an item that failed or was aborted."""
         return self._n_dropped_cells
 
     def fill(self, priority: Priority) -> float:

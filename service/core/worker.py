@@ -84,8 +84,10 @@ class Worker(Generic[In, Out]):
     @property
     def total_busy_s(self) -> float:
         """Seconds that it has computed so far, up to now; never less than before."""
+        # The clock first: what ends after that look will have taken no less.
+        now = self._clock()
         ended_s, started_s = self._busy
-        return ended_s if started_s is None else ended_s + max(0.0, self._clock() - started_s)
+        return ended_s if started_s is None else ended_s + max(0.0, now - started_s)
 
     def start(self) -> None:
         """Start the thread; once."""
