@@ -8,8 +8,8 @@ PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos nginx lint types imports proto openapi generated parity bench bench-encoder bench-gpu \
-	overload soak million example clean
+.PHONY: help serve test fuzz chaos nginx prometheus lint types imports proto openapi generated metrics parity bench \
+	bench-encoder bench-gpu overload soak million example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -47,6 +47,11 @@ nginx: ## install nginx where it is missing (Debian, as root), for the tests beh
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends nginx >/dev/null; }
 
+prometheus: ## install Prometheus and its promtool where they are missing (Debian, as root), for the tests of what it reads
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; }
+
 overload: $(DEV) ## three times the load that the service can carry, for a minute; docs/reliability.md
 	$(PYTHON) -m benchmarks.overload $(BENCH_ARGS)
 
@@ -72,6 +77,9 @@ proto: $(DEV) ## generate the gRPC stubs
 
 openapi: $(DEV) ## write docs/openapi.json
 	$(PYTHON) docs/write_openapi.py
+
+metrics: $(DEV) ## write the table of docs/metrics.md
+	$(PYTHON) -m docs.write_metrics
 
 generated: proto openapi ## fail if a generated file is not up to date
 	git diff --exit-code -- service/protobuf/stubs client/totalvi_client/stubs docs/openapi.json

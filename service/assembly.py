@@ -13,6 +13,7 @@ import grpc
 from starlette.types import ASGIApp
 
 from model.contract import DeviceLost, Encoder, LatentParams
+from service import log_setup
 from service.allowed_digests import read_digests
 from service.certificates import CertificateError, Certificates
 from service.core.admission import ByteGate
@@ -28,15 +29,16 @@ from service.core.preparation import PreparedRequest
 from service.core.tokens import Tokens, TokensError
 from service.core.watcher import Watcher
 from service.core.worker import ComputeStuck, Worker
+from service.gauges import watch_expiries, watch_models, watch_process, watch_work
 from service.metrics import PrometheusRecorder
+from service.rest.admin_call import AdminToken
 from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
-from service.rest.model_admin_routes import AdminToken
+from service.rest.log_admin_routes import LogLevel
 from service.rpc.server import build_server
-from service.settings import AccessSettings, Settings, SettingsError, flag
+from service.settings import LEVELS, AccessSettings, Settings, SettingsError, flag
 from service.token_file import TokenFile
-from service.version import installed_version
 
 FOLLOW_S = 1.0
 """How often the files of tokens and certificates are read."""
@@ -111,18 +113,15 @@ def build_service(
     tokens = _tokens(settings.access, followers)
     certificates = _certificates(settings.access, followers)
     health = Health()
-    recorder = PrometheusRecorder(
-        version=installed_version(), queue_capacity_cells=settings.limits.max_queue_cells, health=health
-    )
+    recorder = PrometheusRecorder()
     catalog = Catalog(
         settings.models,
         _telling_of_lost_device(load_encoder or _device_encoder(settings), health),
         versions=chosen.versions,
         allow_empty=chosen.allow_empty,
     )
-    batcher = Batcher[PreparedRequest, LatentParams](
-        _batcher_limits(settings), post=post, soon=loop.call_soon, recorder=recorder
-    )
+    batcher_limits = _batcher_limits(settings)
+    batcher = Batcher[PreparedRequest, LatentParams](batcher_limits, post=post, soon=loop.call_soon, recorder=recorder)
     worker = Worker(
         batcher,
         _compute,
@@ -132,7 +131,12 @@ def build_service(
     )
     limits = settings.limits
     bodies = ByteGate(limits.max_inflight_bytes, limits.max_request_bytes, lambda: batcher.retry_after_s)
-    recorder.watch("totalvi_body_bytes", "Memory of the bodies of calls not yet answered.", lambda: bodies.held)
+    watch_process(recorder, health)
+    watch_models(recorder, catalog)
+    watch_work(recorder, batcher, worker, bodies, batcher_limits)
+    watch_expiries(
+        recorder, None if certificates is None else certificates.expires_s, None if tokens is None else tokens.expiries
+    )
     engine = Engine(
         catalog,
         batcher,
@@ -147,7 +151,11 @@ def build_service(
         health=health,
         http_app=CloseWhileDraining(build_app(engine, tokens), health),
         operator_app=build_operator_app(
-            health, recorder.text, engine.repository, None if token is None else AdminToken(token)
+            health,
+            recorder.text,
+            engine.repository,
+            LogLevel(LEVELS, log_setup.level, log_setup.set_level),
+            None if token is None else AdminToken(token),
         ),
         grpc_server=build_server(
             engine,

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from service.certificate_expiry import expires_s
 from service.settings import flag
 
 MAX_BYTES = 1 << 20
@@ -58,6 +59,10 @@ class Certificates:
     def asks_clients(self) -> bool:
         """Whether callers must show a certificate."""
         return self._client_ca is not None
+
+    def expires_s(self) -> float:
+        """When the certificate that new connections are shown ends, in seconds since 1970."""
+        return expires_s(self.identity.chain)
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Have `changed` called after every change, on the thread that found it."""

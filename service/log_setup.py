@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 import threading
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import orjson
 
@@ -22,6 +22,7 @@ import orjson
 _FIXED = tuple(vars(logging.makeLogRecord({})))
 _N_FIXED = len(_FIXED)
 _OWN = frozenset(_FIXED) | {"message", "asctime", "taskName", "color_message"}
+_FOREIGN: Final = ("uvicorn", "uvicorn.error", "uvicorn.asgi", "grpc", "grpc._cython", "asyncio")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = re.compile(r"[\w.:/+-]+", re.ASCII)
 
@@ -41,16 +42,27 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     sink = LinesOfATurn(stream)
     sink.setFormatter(TextLines() if form == "text" else JsonLines())
-    root = logging.getLogger()
-    root.handlers[:] = [sink]
-    root.setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi", "grpc", "grpc._cython", "asyncio"):
+    logging.getLogger().handlers[:] = [sink]
+    for name in _FOREIGN:
         foreign = logging.getLogger(name)
         foreign.handlers.clear()
         foreign.propagate = True
-        # Their news of every start and stop would drown ours.
-        foreign.setLevel(logging.NOTSET if level == "debug" else max(root.level, logging.WARNING))
+    set_level(level)
     logging.captureWarnings(True)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` on, from now on: `debug`, `info`, `warning` or `error`."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for name in _FOREIGN:
+        # Their news of every start and stop would drown ours.
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else max(root.level, logging.WARNING))
+
+
+def level() -> str:
+    """The least severity that is logged now."""
+    return logging.getLevelName(logging.getLogger().level).lower()
 
 
 class LinesOfATurn(logging.StreamHandler[TextIO]):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from collections.abc import Callable, Iterator
+from typing import Any, Final, ParamSpec
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from service import tallies
-from service.core.health import Health
 from service.core.recorder import Call
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,11 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 PHASE_SECONDS = (0.0001, 0.00025, 0.0005, *SECONDS)
 CELLS = tuple(float(1 << power) for power in range(0, 15))
 ENTRIES = tuple(float(1 << power) for power in range(8, 24, 2))
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+"""The form that has exemplars; Prometheus asks for it."""
 
 P = ParamSpec("P")
 
@@ -44,71 +49,89 @@ def _guarded(method: Callable[P, None]) -> Callable[P, None]:
 class PrometheusRecorder(Collector):
     """A `Recorder` on a registry of its own; safe from any thread, and none of its methods raises.
 
-    Label values are bounded: transport, operation, outcome and phase are words of our code, model and version are set
-    only once the server has resolved them.
+    Label values are bounded: transport, operation, outcome, bound and phase are words of our code, model and version
+    are set only once the server has resolved them, and a metric has at most `tallies.MOST_SERIES` of its own.
     """
 
-    def __init__(self, *, version: str, queue_capacity_cells: int, health: Health) -> None:
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         calls = ("transport", "operation", "model", "version", "outcome")
-        self._requests = tallies.Counter("totalvi_requests", "Calls that ended, by how.", calls)
+        self._requests = tallies.Counter("totalvi_requests_total", "Calls that ended, by how.", calls)
         self._duration = tallies.Histogram(
             "totalvi_request_duration_seconds", "From a call's arrival to its answer.", SECONDS, calls[:2]
         )
         self._in_flight = tallies.Level("totalvi_requests_in_flight", "Calls not yet answered.", ("transport",))
+        self._refusals = tallies.Counter(
+            "totalvi_refusals_total", "Calls that were refused as overload, by what was full.", ("transport", "bound")
+        )
         self._phases = tallies.Histogram(
             "totalvi_phase_duration_seconds", "Where a call's time went.", PHASE_SECONDS, ("phase",)
         )
         self._cells = tallies.Counter(
-            "totalvi_cells", "Cells computed for calls that ended well.", ("transport", "model", "version")
+            "totalvi_cells_total", "Cells computed for calls that ended well.", ("transport", "model", "version")
+        )
+        self._coverage = tallies.Histogram(
+            "totalvi_coverage_ratio", "Share of the model's columns that a call has.", SHARES, ("model", "columns")
         )
         self._batch_cells = tallies.Histogram("totalvi_batch_cells", "Cells of a computation.", CELLS)
         self._batch_entries = tallies.Histogram(
             "totalvi_batch_entries", "Non-zero gene counts of a computation.", ENTRIES
         )
         self._batch_duration = tallies.Histogram("totalvi_batch_duration_seconds", "One computation.", PHASE_SECONDS)
-        self._queue_cells = tallies.Level("totalvi_queue_cells", "Cells that wait.")
-        self._queue_bytes = tallies.Level("totalvi_queue_bytes", "Memory of the cells that wait.")
-        self._queue_ratio = tallies.Level(
-            "totalvi_queue_ratio", "Cells that wait over cells that may: what to scale by."
-        )
-        self._tallies = (
+        self._queue_cells = tallies.Level("totalvi_queue_cells", "Cells that wait, of both priorities.")
+        self._queue_bytes = tallies.Level("totalvi_queue_bytes", "Memory of the cells that wait, of both priorities.")
+        self._tallies: tuple[tallies.Tally, ...] = (
             self._requests,
             self._duration,
             self._in_flight,
+            self._refusals,
             self._phases,
             self._cells,
+            self._coverage,
             self._batch_cells,
             self._batch_entries,
             self._batch_duration,
             self._queue_cells,
             self._queue_bytes,
-            self._queue_ratio,
         )
+        self._readings: list[tallies.Reading] = []
         self._lock = threading.Lock()
         self._n_in_flight = 0
-        self._capacity = queue_capacity_cells
         registry.register(self)
-        Gauge("totalvi_queue_capacity_cells", "Cells that may wait.", registry=registry).set(queue_capacity_cells)
-        Gauge("totalvi_build_info", "1, for its labels.", ("version",), registry=registry).labels(version).set(1)
-        ready = Gauge("totalvi_ready", "1 while new calls should be sent here.", registry=registry)
-        ready.set_function(lambda: float(health.ready))
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.PlatformCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
 
-    def collect(self) -> list[Metric]:
-        """What has been counted: asked for by the registry."""
+    def collect(self) -> Iterator[Metric]:
+        """What has been counted, and what is read from other parts: asked for by the registry."""
         with self._lock:
-            return [tally.family() for tally in self._tallies]
+            counted = [tally.family() for tally in self._tallies]
+        yield from counted
+        # Without the lock: they may wait for others' own.
+        for reading in self._readings:
+            yield reading.family()
 
-    def text(self) -> tuple[bytes, str]:
-        """All metrics now, and their content type."""
-        return prometheus_client.generate_latest(self.registry), prometheus_client.CONTENT_TYPE_LATEST
+    def text(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics now, and their content type: with exemplars for those that `accept` OpenMetrics."""
+        if "application/openmetrics-text" in accept:
+            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
+            return text, OPEN_METRICS
+        return prometheus_client.generate_latest(self.registry), TEXT
 
-    def watch(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """Tell a number that another part keeps, read whenever somebody asks."""
-        Gauge(name, documentation, registry=self.registry).set_function(read)
+    def watch(
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], float | tallies.ByLabels],
+        labels: tallies.Labels = (),
+    ) -> None:
+        """Tell numbers that another part keeps, read whenever somebody asks; see `tallies.Reading`."""
+        self._readings.append(tallies.Reading(name, text, read, labels))
+
+    @property
+    def told(self) -> tuple[tallies.Tally, ...]:
+        """All metrics but those that the client library itself tells of the process."""
+        return (*self._tallies, *self._readings)
 
     @property
     def n_in_flight(self) -> int:
@@ -130,11 +153,17 @@ class PrometheusRecorder(Collector):
             self._n_in_flight -= 1
             self._in_flight.add(-1, (transport,))
             self._requests.add(1, (transport, call.operation, model, version, call.outcome))
-            self._duration.observe(duration_s, (transport, call.operation))
+            self._duration.observe(duration_s, (transport, call.operation), call.trace_id)
             for phase, seconds in call.phase_s.items():
                 self._phases.observe(seconds, (phase,))
+            if call.gene_coverage is not None:
+                self._coverage.observe(call.gene_coverage, (model, "genes"))
+            if call.protein_coverage is not None:
+                self._coverage.observe(call.protein_coverage, (model, "proteins"))
             if call.outcome == "ok" and "compute" in call.phase_s:
                 self._cells.add(call.n_cells, (transport, model, version))
+            if call.bound is not None:
+                self._refusals.add(1, (transport, call.bound))
         if access.isEnabledFor(logging.INFO):
             # Not `info`, which would look for the line of code it was called from.
             access.handle(logging.makeLogRecord(_facts(call, duration_s)))
@@ -153,12 +182,11 @@ class PrometheusRecorder(Collector):
         # No lock: a number is replaced in one step, and the queue tells of its changes one after another.
         self._queue_cells.set(n_cells)
         self._queue_bytes.set(n_bytes)
-        self._queue_ratio.set(n_cells / self._capacity)
 
 
 def _facts(call: Call, duration_s: float) -> dict[str, Any]:
     """The record of the access log for a call: sizes and times, never counts."""
-    return {
+    facts: dict[str, Any] = {
         "name": access.name,
         "levelno": logging.INFO,
         "levelname": "INFO",
@@ -168,8 +196,18 @@ def _facts(call: Call, duration_s: float) -> dict[str, Any]:
         "operation": call.operation,
         "model": call.model,
         "version": call.model_version,
+        "priority": call.priority.value,
         "n_cells": call.n_cells,
+        "n_bytes": call.n_bytes,
         "outcome": call.outcome,
+        "status": call.status,
         "duration_ms": round(duration_s * 1000, 3),
         "phases_ms": {phase: round(seconds * 1000, 3) for phase, seconds in call.phase_s.items()},
-    } | ({"caller": call.caller} if call.caller else {})
+    }
+    if call.caller:
+        facts["caller"] = call.caller
+    if call.bound is not None:
+        facts["bound"] = call.bound
+    if call.trace_id is not None:
+        facts["trace_id"] = call.trace_id
+    return facts

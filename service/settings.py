@@ -11,11 +11,14 @@ import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from service.core.served_versions import ALL_VERSIONS, SPELLING, ServedVersions
 from service.core.tokens import MIN_TOKEN_CHARACTERS, TOKEN
 from service.setting_readers import Read, a_file, matching, number, one_of, size, switch, whole
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+"""Of the log."""
 
 PREFIX = "TOTALVI_"
 CLIENT_PREFIX = f"{PREFIX}CLIENT_"
@@ -216,7 +219,7 @@ class DrainSettings:
 class LogSettings:
     """What is logged, and how."""
 
-    log_level: str = setting("info", one_of("debug", "info", "warning", "error"), "least severity that is logged")
+    log_level: str = setting("info", one_of(*LEVELS), "least severity that is logged")
     log_format: str = setting(
         "auto", one_of("auto", "text", "json"), "form of a log line", shown="text on a terminal, json elsewhere"
     )

@@ -23,14 +23,14 @@ class ByteGate:
 
     def __init__(self, max_bytes: int, largest_bytes: int, retry_after_s: Callable[[], float]) -> None:
         self.held = 0
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._largest_bytes = largest_bytes
         self._retry_after_s = retry_after_s
 
     @property
     def is_tight(self) -> bool:
         """Whether a message might not fit whose size only its last byte will tell."""
-        return 0 < self.held > self._max_bytes - self._largest_bytes
+        return 0 < self.held > self.max_bytes - self._largest_bytes
 
     def check(self, n_bytes: int, *, own: int = 0) -> None:
         """Refuse more bytes that would not fit; `own` are those that the caller holds already.
@@ -38,10 +38,10 @@ class ByteGate:
         Raises:
             ServiceError: OVERLOADED, with the time to come again.
         """
-        if self.held + n_bytes > self._max_bytes and self.held > own:
+        if self.held + n_bytes > self.max_bytes and self.held > own:
             raise self.refusal()
 
     def refusal(self) -> ServiceError:
         """What a caller is told for whose body there is no room."""
         text = f"the bodies of other requests fill the memory for them ({self.held} bytes); try again later"
-        return ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=self._retry_after_s())
+        return ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=self._retry_after_s(), bound="bodies")

@@ -85,6 +85,7 @@ class Batcher(Generic[In, Out]):
         self._deadlines = Deadlines()
         self._speed = Speed()
         self._refusal: ServiceError | None = None
+        self._n_dropped_cells = 0
         self._on_batch_end: Callable[[], None] | None = None
 
     @property
@@ -105,6 +106,24 @@ class Batcher(Generic[In, Out]):
     def n_waiting_bytes(self) -> int:
         """Bytes of the items with waiting cells, each in full until its last cell is taken, and of reserved places."""
         return self._room.n_bytes
+
+    @property
+    def n_dropped_cells(self) -> int:
+        """Cells that have left the queue uncomputed: withdrawn, too late, or of an item that failed or was aborted."""
+        return self._n_dropped_cells
+
+    def fill(self, priority: Priority) -> float:
+        """How full the queue of a priority is, from 0 to 1, where its callers are refused; see `Room.fill`."""
+        return self._room.fill(priority)
+
+    @property
+    def oldest_age_s(self) -> float:
+        """Seconds that the item has waited which has waited longest; 0 while none does, whatever has a place reserved.
+
+        An item of which some cells were taken counts until its last ones are.
+        """
+        with self._changed:
+            return max(0.0, self._clock() - self._turns.oldest_arrival_s) if self._turns else 0.0
 
     @property
     def n_running_cells(self) -> int:
@@ -296,7 +315,7 @@ class Batcher(Generic[In, Out]):
     def _overloaded(self, priority: Priority) -> ServiceError:
         text = f"the queue is full ({self._room.of(priority)} cells wait); try again later"
         retry_after_s = self._speed.retry_after_s(self._room.ahead(priority))
-        return ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=retry_after_s)
+        return ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=retry_after_s, bound="queue")
 
     def _decide(self) -> tuple[Batch[In, Out] | float | None, list[Result]]:
         """What `poll` returns, and the jobs that failed on the way."""
@@ -365,6 +384,7 @@ class Batcher(Generic[In, Out]):
             return False
         n_cells = job.queue.remove(job)
         if n_cells:
+            self._n_dropped_cells += n_cells
             self._count(job.queue, -n_cells, -job.n_bytes)
         return True
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from model.contract import ARTIFACT_FILE, Encoder, OutOfDeviceMemory
 from model.errors import ModelFileError
@@ -24,6 +25,8 @@ from service.core.served_versions import ALL_VERSIONS, ServedVersions
 __all__ = ["Catalog", "CatalogError", "LoadedModel"]
 
 log = logging.getLogger(__name__)
+
+Loaded: TypeAlias = Literal["ok", "failed"]
 
 
 class Catalog:
@@ -55,6 +58,18 @@ class Catalog:
         self._refused: dict[tuple[str, str], FileMark | None] = {}
         self._withdrawn: dict[str, Mapping[str, FileMark]] = {}
         self._trouble = ""
+        self._loads: Mapping[tuple[str, Loaded], int] = {}
+
+    @property
+    def loads(self) -> Mapping[tuple[str, Loaded], int]:
+        """How many loads of a version of a model went well and how many failed, so far; by name and outcome."""
+        return self._loads
+
+    @property
+    def load_s(self) -> dict[tuple[str, str], float]:
+        """Seconds that each served version took to load, by name and version."""
+        models = self._served.models
+        return {(name, version): model.load_s for name in models for version, model in models[name].items()}
 
     def load_all(self) -> None:
         """Load what is to be served at the start.
@@ -184,13 +199,21 @@ class Catalog:
         try:
             encoder = self._load(self._folder.artifact(name, version))
         except Exception:
+            self._count(name, "failed")
             self._refused[name, version] = mark
             raise
+        load_s = time.perf_counter() - start
+        self._count(name, "ok")
         self._refused.pop((name, version), None)
-        log.info("loaded model %s version %s in %.2f s", name, version, time.perf_counter() - start)
+        log.info("loaded model %s version %s in %.2f s", name, version, load_s)
         spec = encoder.spec
         genes, proteins = ColumnIndex("gene", spec.genes), ColumnIndex("protein", spec.proteins)
-        return LoadedModel(name, version, encoder, genes, proteins, mark)
+        return LoadedModel(name, version, encoder, genes, proteins, mark, load_s)
+
+    def _count(self, name: str, outcome: Loaded) -> None:
+        """Count a load; of a model that is loaded for the first time both outcomes are told, the other one as 0."""
+        before: dict[tuple[str, Loaded], int] = {(name, "ok"): 0, (name, "failed"): 0, **self._loads}
+        self._loads = before | {(name, outcome): before[name, outcome] + 1}
 
     def _tell(self, name: str, *states: ModelState) -> None:
         self._served = self._served.telling(name, *states)

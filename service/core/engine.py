@@ -187,6 +187,7 @@ class Engine:
         with call.phase("decode"):
             held = request.nbytes + piece.n_bytes
             prepared = await off_loop_if(held > HEAVY_BYTES, piece.prepare, self.limits, held_bytes=held)
+        _tell_coverage(prepared, call)
         with call.phase("queue"):
             admitting = self._once_there_is_room(functools.partial(self._submit, prepared, loaded, call))
             return AdmittedSlice(prepared, loaded, await self._in_time(admitting, call), piece.n_bytes)
@@ -284,8 +285,11 @@ class Engine:
         with call.phase("decode"):
             held = request.nbytes + call.n_bytes
             if self._gathering is not None and held <= MOST_BYTES:
-                return await self._in_time(self._gathering.prepare(Asked(request, loaded, held)), call)
-            return await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
+                prepared = await self._in_time(self._gathering.prepare(Asked(request, loaded, held)), call)
+            else:
+                prepared = await off_loop_if(held > HEAVY_BYTES, prepare, request, loaded, self.limits, held_bytes=held)
+        _tell_coverage(prepared, call)
+        return prepared
 
     def _resolve(self, call: Call, model: str | None, version: str | None) -> LoadedModel:
         """Find the model, and put it on the call."""
@@ -354,6 +358,11 @@ class Engine:
                 return await awaited
         except TimeoutError:
             raise ServiceError(ErrorKind.DEADLINE, _LATE) from None
+
+
+def _tell_coverage(prepared: PreparedRequest, call: Call) -> None:
+    call.gene_coverage = prepared.gene_coverage.coverage
+    call.protein_coverage = prepared.protein_coverage.coverage
 
 
 def _reply_bytes(prepared: PreparedRequest, loaded: LoadedModel) -> int:

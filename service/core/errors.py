@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeAlias
+
+Bound: TypeAlias = Literal["queue", "bodies", "model_changes"]
+"""What was full where a call was refused as overload."""
 
 
 class ErrorKind(enum.Enum):
@@ -34,6 +37,7 @@ class ServiceError(Exception):
         index: position of the first offender in that field.
         counts: further numbers by name (`{"offenders": 3}`).
         retry_after_s: seconds after which a retry may succeed; set for `OVERLOADED` and `UNAVAILABLE`.
+        bound: what was full, for the operator; set for `OVERLOADED`.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class ServiceError(Exception):
         index: int | None = None,
         counts: Mapping[str, int] | None = None,
         retry_after_s: float | None = None,
+        bound: Bound | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
@@ -53,6 +58,7 @@ class ServiceError(Exception):
         self.index = index
         self.counts = dict(counts or {})
         self.retry_after_s = retry_after_s
+        self.bound = bound
 
 
 def for_caller(error: Exception, request_id: str) -> ServiceError:
@@ -71,6 +77,7 @@ def in_message(error: ServiceError, number: int) -> ServiceError:
         index=error.index,
         counts={**error.counts, "message": number},
         retry_after_s=error.retry_after_s,
+        bound=error.bound,
     )
 
 

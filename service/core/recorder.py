@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from service.core.admission import ByteGate
 from service.core.caller import CALLER
-from service.core.errors import ErrorKind, ServiceError
+from service.core.errors import Bound, ErrorKind, ServiceError
 from service.core.priority import Priority
 
 Phase: TypeAlias = Literal["decode", "queue", "compute", "encode"]
@@ -38,6 +38,11 @@ class Call:
         bodies: where the bytes that it holds are counted; None: nowhere.
         held_bytes: of its bodies in memory.
         outcome: `ok` or the value of an `ErrorKind`.
+        status: of the transport, as its callers know it: `200`, `OK`; empty where nobody was answered.
+        bound: what was full, where the outcome is `overloaded`.
+        gene_coverage: share of the model's genes that the request has, from 0 to 1; None: it never came to that.
+        protein_coverage: of its proteins.
+        trace_id: of the trace that the call is part of, 32 hexadecimal digits; None: it is not traced.
         caller: name of the caller's token; empty where no token was asked for.
     """
 
@@ -55,6 +60,11 @@ class Call:
     bodies: ByteGate | None = None
     held_bytes: int = 0
     outcome: str = "ok"
+    status: str = ""
+    bound: Bound | None = None
+    gene_coverage: float | None = None
+    protein_coverage: float | None = None
+    trace_id: str | None = None
     caller: str = dataclasses.field(default_factory=CALLER.get)
 
     def expect(self, n_bytes: int) -> None:
@@ -183,6 +193,7 @@ class Recorded:
         if error is not None:
             kind = outcome_of(error)
             call.outcome = kind.value
+            call.bound = getattr(error, "bound", None)
             if kind is ErrorKind.INTERNAL:
                 # The caller is told that the log has it under this id; of a failed batch the cause is in the chain.
                 log.error("call failed", exc_info=error, extra={"request_id": call.request_id})

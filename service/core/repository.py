@@ -57,7 +57,7 @@ class Repository:
             raise ServiceError(ErrorKind.UNAVAILABLE, text, retry_after_s=1.0)
         if self._n_waiting > MAX_WAITING:
             text = f"{MAX_WAITING} loads and unloads wait already; try again later"
-            raise ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=1.0)
+            raise ServiceError(ErrorKind.OVERLOADED, text, retry_after_s=1.0, bound="model_changes")
         self._n_waiting += 1
         changing = asyncio.get_running_loop().run_in_executor(self._thread, change)
         changing.add_done_callback(self._changed)

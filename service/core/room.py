@@ -33,6 +33,16 @@ class Room:
         fits = own_cells + n_cells <= self._max_cells and own_bytes + n_bytes <= self._max_bytes
         return fits or own_cells == 0
 
+    def fill(self, priority: Priority) -> float:
+        """The larger share that is taken of a priority's two bounds, cells and bytes; at 1 its callers are refused.
+
+        Never above 1, though a lone request may be larger than a bound.
+        """
+        n_cells, n_bytes = self._bulk_cells, self._bulk_bytes
+        if priority is not Priority.BULK:
+            n_cells, n_bytes = self.n_cells - n_cells, self.n_bytes - n_bytes
+        return min(1.0, max(n_cells / self._max_cells, n_bytes / self._max_bytes))
+
     def of(self, priority: Priority) -> int:
         """Cells of a priority that wait."""
         return self._bulk_cells if priority is Priority.BULK else self.n_cells - self._bulk_cells

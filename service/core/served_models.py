@@ -24,6 +24,7 @@ class LoadedModel:
         genes: its gene columns.
         proteins: its protein columns.
         mark: of the file it was read from.
+        load_s: seconds that reading, loading and warming it took.
     """
 
     name: str
@@ -32,6 +33,7 @@ class LoadedModel:
     genes: ColumnIndex
     proteins: ColumnIndex
     mark: FileMark | None = None
+    load_s: float = 0.0
 
     @property
     def spec(self) -> EncoderSpec:
@@ -127,6 +129,11 @@ class ServedModels:
                 reason = told.reason if told is not None and told.state == "failed" else ""
                 states[name, version] = ModelState(name, version, "ready", reason)
         return sorted(states.values(), key=lambda state: (state.name, int(state.version)))
+
+
+def last_load_failed(state: ModelState) -> bool:
+    """Whether the version could not be loaded when it was last tried, though it may be served as it was before."""
+    return state.state == "failed" or (state.state == "ready" and bool(state.reason))
 
 
 def not_found(detail: str) -> NoReturn:

@@ -83,6 +83,7 @@ def own_error(error: BaseException) -> ServiceError:
         index=error.index,
         counts=error.counts,
         retry_after_s=error.retry_after_s,
+        bound=error.bound,
     )
     # So that the log has the cause under each caller's request id.
     own.__cause__ = error.__cause__

@@ -112,6 +112,14 @@ class Tokens:
         """Whether the list was found not too long ago."""
         return self._clock() - self._found_s <= TRUSTED_S
 
+    def expiries(self) -> dict[tuple[str], float]:
+        """When each caller's last token ends, in seconds since 1970, by name; without those of which one never ends."""
+        ends: dict[str, float] = {}
+        for token in self._tokens:
+            end = math.inf if token.expires_s is None else token.expires_s
+            ends[token.name] = max(end, ends.get(token.name, end))
+        return {(name,): end for name, end in ends.items() if end < math.inf}
+
     def admit(self, authorization: Collection[str]) -> None:
         """Let a call in, and name its caller for all that this task does from here on.
 

@@ -37,6 +37,11 @@ class Turns(Generic[Job]):
         """Whether anything waits."""
         return bool(self._interactive or self._bulk)
 
+    @property
+    def oldest_arrival_s(self) -> float:
+        """Earliest arrival of all that wait; something must."""
+        return min(queue.oldest_arrival_s for queue in itertools.chain(self._interactive.values(), self._bulk.values()))
+
     def queue(self, key: Hashable, priority: Priority) -> FairQueue[Job]:
         """The queue of a key, made where it has none; what is made must be filled, or dropped."""
         queues = self._bulk if priority is Priority.BULK else self._interactive

@@ -63,7 +63,7 @@ class Worker(Generic[In, Out]):
         self._on_death = on_death
         self._recorder: Recorder = NullRecorder() if recorder is None else recorder
         self._clock = clock
-        self._batch_started_s: float | None = None
+        self._busy: tuple[float, float | None] = (0.0, None)  # one value, so that any thread reads it as it was
         self._stuck_after_s = stuck_after_s
         self._watchdog = Watchdog(stuck_after_s, self._be_stuck, clock=clock, condition=condition)
         self._died = threading.Lock()
@@ -78,8 +78,16 @@ class Worker(Generic[In, Out]):
     @property
     def busy_s(self) -> float:
         """Seconds since the computation that runs now began; 0 while none does."""
-        started_s = self._batch_started_s
+        _, started_s = self._busy
         return 0.0 if started_s is None else self._clock() - started_s
+
+    @property
+    def total_busy_s(self) -> float:
+        """Seconds that it has computed so far, up to now; never less than before."""
+        # The clock first: what ends after that look will have taken no less.
+        now = self._clock()
+        ended_s, started_s = self._busy
+        return ended_s if started_s is None else ended_s + max(0.0, now - started_s)
 
     def start(self) -> None:
         """Start the thread; once."""
@@ -118,7 +126,9 @@ class Worker(Generic[In, Out]):
 
         It is told by its value: the traceback of an exception would hold what has been allocated until the next try.
         """
-        self._batch_started_s = started_s = self._clock()
+        started_s = self._clock()
+        ended_s, _ = self._busy
+        self._busy = (ended_s, started_s)
         self._watchdog.begin(started_s)
         try:
             outputs = self._run(batch)
@@ -137,7 +147,7 @@ class Worker(Generic[In, Out]):
             self._batcher.fail(batch, refusal)
         finally:
             self._watchdog.end()
-            self._batch_started_s = None
+            self._busy = (ended_s + self._clock() - started_s, None)
         return True
 
     def _be_stuck(self) -> None:

@@ -36,11 +36,20 @@ async def answer_call(
         work: what is done.
     """
     request_id = request.state.request_id
+    response: Response | None = None
     try:
         with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
-            response = await work(call)
-    except Exception as error:
-        response = refused(error, request_id)
+            try:
+                response = await work(call)
+            except Exception as error:
+                response = refused(error, request_id)
+                raise  # for the record
+            finally:
+                if response is not None:
+                    call.status = str(response.status_code)
+    except Exception:
+        if response is None:
+            raise
     if timing := call.server_timing:
         response.headers["Server-Timing"] = timing
     return response

@@ -10,9 +10,9 @@ import grpc
 from service.core.engine import Engine
 from service.core.errors import ErrorKind, ServiceError
 from service.core.priority import Priority, read_priority
-from service.core.recorder import Call
+from service.core.recorder import Call, outcome_of
 from service.core.request_id import request_id_from
-from service.rpc.errors import abort, trailers
+from service.rpc.errors import STATUS_CODES, abort, trailers
 
 T = TypeVar("T")
 
@@ -94,8 +94,13 @@ async def _answered(
         with engine.call(
             transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
         ) as call:
-            call.priority = priority_of(metadata, priority)
-            answer = await work(call)
+            try:
+                call.priority = priority_of(metadata, priority)
+                answer = await work(call)
+            except BaseException as error:
+                call.status = STATUS_CODES[outcome_of(error)].name
+                raise
+            call.status = "OK"
     except Exception as error:
         await abort(context, error, request_id, server_timing=call.server_timing)
     context.set_trailing_metadata(trailers(request_id, call.server_timing))

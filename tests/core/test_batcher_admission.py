@@ -30,6 +30,62 @@ async def test_full_queue_refuses_at_once_in_cells_and_bytes():
     assert recorder.queue == [(6, 60), (10, 100)]
 
 
+async def test_how_full_it_is_by_the_fuller_bound():
+    batcher = make_batcher(max_queue_cells=10, max_queue_bytes=100)
+
+    def fill():
+        return batcher.fill(INTERACTIVE), batcher.fill(BULK)
+
+    assert fill() == (0.0, 0.0)
+    batcher.submit(FakeWorkload(2, nbytes=10), key="m")
+    assert fill() == (0.2, 0.0)
+    with batcher.reserve(3, 60, INTERACTIVE):
+        assert fill() == (0.7, 0.0), "of the bytes"
+    batcher.submit(FakeWorkload(9, nbytes=1), key="m", priority=BULK)
+    assert fill() == (0.2, 0.9)
+    batcher.submit(FakeWorkload(1, nbytes=1), key="m", priority=BULK)
+    assert fill() == (0.2, 1.0)
+    assert refusal(batcher, priority=BULK).kind is ErrorKind.OVERLOADED
+    batcher.submit(FakeWorkload(1), key="m")
+    while (batch := batcher.poll()) is not None:
+        batcher.finish(batch, parts(batch))
+    assert fill() == (0.0, 0.0)
+    batcher.submit(FakeWorkload(300), key="m")
+    assert fill() == (1.0, 0.0), "a lone request may be larger than the queue"
+
+
+async def test_how_long_the_oldest_has_waited():
+    clock = FakeClock()
+    batcher = make_batcher(clock=clock, max_batch_cells=2)
+    assert batcher.oldest_age_s == 0.0
+    bulk = batcher.submit(FakeWorkload(1), key="m", priority=BULK)
+    clock.advance(2.0)
+    batcher.submit(FakeWorkload(5), key="n")
+    clock.advance(1.0)
+    assert batcher.oldest_age_s == 3.0
+    bulk.cancel()
+    assert batcher.oldest_age_s == 1.0
+    assert batcher.poll().n_cells == 2
+    assert batcher.oldest_age_s == 1.0, "until its last cells are taken"
+    while batcher.poll() is not None:
+        pass
+    assert batcher.oldest_age_s == 0.0
+
+
+async def test_cells_that_leave_uncomputed_are_counted():
+    clock = FakeClock()
+    batcher = make_batcher(clock=clock, max_batch_cells=2)
+    batcher.submit(FakeWorkload(3), key="m", deadline_s=clock() + 1.0)
+    leaver = batcher.submit(FakeWorkload(4), key="m")
+    assert batcher.poll().n_cells == 2, "one of each"
+    assert batcher.n_dropped_cells == 0
+    leaver.cancel()
+    assert batcher.n_dropped_cells == 3
+    clock.advance(2.0)
+    assert batcher.poll() is None
+    assert batcher.n_dropped_cells == 5
+
+
 async def test_empty_queue_takes_any_size():
     """An allowed size is never refused for ever, even above the bound of the queue."""
     batcher = make_batcher(max_queue_cells=10, max_queue_bytes=10)

@@ -344,3 +344,24 @@ def test_what_is_served_survives_a_lost_mount(models: Models, caplog: pytest.Log
     models.put("m/2")
     catalog.refresh()
     assert list(served(catalog)) == ["m/2"]
+
+
+def test_loads_are_counted_and_timed(models: Models) -> None:
+    models.put("m/1")
+    catalog = models.catalog()
+    assert catalog.loads == {("m", "ok"): 1, ("m", "failed"): 0}
+    before = dict(catalog.loads)
+    models.put("m/7", "bad")
+    with pytest.raises(ServiceError):
+        catalog.load("m")
+    assert catalog.loads["m", "failed"] == before["m", "failed"] + 1
+    models.drop("m/7")
+    catalog.load("m")
+    served = [state for state in catalog.index(ready=True) if state.name == "m"]
+    assert catalog.loads["m", "ok"] > before["m", "ok"]
+    assert {version for name, version in catalog.load_s if name == "m"} == {state.version for state in served}
+    assert all(seconds >= 0 for seconds in catalog.load_s.values())
+    models.put("new/1", "bad")
+    with pytest.raises(ServiceError):
+        catalog.load("new")
+    assert (catalog.loads["new", "ok"], catalog.loads["new", "failed"]) == (0, 1)

@@ -178,3 +178,14 @@ def test_all_tokens_are_compared_whichever_it_is(tokens: Tokens, monkeypatch: py
 
 def test_nothing_prints_a_token(tokens: Tokens) -> None:
     assert ALICE not in repr(vars(tokens))
+
+
+def test_when_each_caller_is_shut_out() -> None:
+    tokens = Tokens()
+    assert tokens.expiries() == {}
+    words = [f"{letter}" * 16 for letter in "abcdef"]
+    ends = ["1970-01-01T00:00:10Z", "1970-01-01T00:00:30Z", "", "1970-01-01T00:00:20Z", "", "1970-01-01T00:00:40Z"]
+    names = ["two", "two", "ever", "both", "both", "one"]
+    lines = [f"{name} {word} {end}" for name, word, end in zip(names, words, ends, strict=True)]
+    tokens.replace(parse_tokens("\n".join(lines).encode()))
+    assert tokens.expiries() == {("two",): 30.0, ("one",): 40.0}

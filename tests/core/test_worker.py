@@ -504,6 +504,38 @@ async def test_busy_seconds_are_those_of_the_batch_that_runs():
     assert bench.worker.busy_s == 0.0
 
 
+async def test_all_busy_seconds_are_counted_and_never_fewer():
+    run = GatedRun()
+    with Bench(run) as bench:
+        seen = [bench.worker.total_busy_s]
+        for name in ("a", "b"):
+            ticket = bench.submit(name)
+            run.gate.wait_entered()
+            for _ in range(2):
+                bench.clock.advance(1.5)
+                seen.append(bench.worker.total_busy_s)
+            run.gate.release()
+            await answer(ticket)
+    assert seen == [0.0, 1.5, 3.0, 4.5, 6.0]
+    assert bench.worker.total_busy_s == 6.0
+
+
+def test_busy_seconds_do_not_go_back_where_a_batch_ends_while_they_are_read():
+    """A counter that does is taken for one that began anew, and all of it for the increase."""
+
+    def clock():
+        if worker._busy[1] is not None:
+            worker._busy = (1.5, None)  # the worker's thread, meanwhile
+        return 12.0
+
+    worker = Worker(make_batcher(), parts, on_death=lambda _: None, clock=clock)
+    worker._busy = (0.0, 10.5)
+    assert [worker.total_busy_s, worker.total_busy_s] == [1.5, 1.5]
+    late = Worker(make_batcher(), parts, on_death=lambda _: None, clock=lambda: 12.0)
+    late._busy = (1.5, 12.1)
+    assert late.total_busy_s == 1.5, "it began after the look at the clock"
+
+
 async def test_worker_that_never_began_has_ended():
     worker = Worker(make_batcher(), parts, on_death=lambda _: None)
     assert not worker.alive

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import httpx
@@ -12,10 +13,14 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.end_to_end import synthetic
+from tests.end_to_end.asking import Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller
 from tests.end_to_end.operators import ask, assert_idle, metrics
 from tests.end_to_end.server import PATIENCE_S, RunningServer, command
 from tests.end_to_end.synthetic import assert_right
+
+TOKEN = "correct-horse-battery"
+PHASES = {"decode", "queue", "compute", "encode"}
 
 SERVICES = {
     "totalvi.v1.EncoderService",
@@ -38,6 +43,20 @@ KINDS = {
     "totalvi_queue_ratio": "gauge",
     "totalvi_body_bytes": "gauge",
     "totalvi_queue_capacity_cells": "gauge",
+    "totalvi_queue_capacity_bytes": "gauge",
+    "totalvi_queue_oldest_age_seconds": "gauge",
+    "totalvi_queue_dropped_cells": "counter",
+    "totalvi_body_capacity_bytes": "gauge",
+    "totalvi_refusals": "counter",
+    "totalvi_coverage_ratio": "histogram",
+    "totalvi_worker_busy_seconds": "counter",
+    "totalvi_worker_batch_age_seconds": "gauge",
+    "totalvi_model_state": "gauge",
+    "totalvi_model_last_load_successful": "gauge",
+    "totalvi_model_loads": "counter",
+    "totalvi_model_load_duration_seconds": "gauge",
+    "totalvi_memory_limit_bytes": "gauge",
+    "totalvi_device_memory_bytes": "gauge",
     "totalvi_build_info": "gauge",
     "totalvi_ready": "gauge",
 }
@@ -103,6 +122,8 @@ def test_a_call_is_counted_once(server: RunningServer, rest: RestCaller, rpc: Gr
         ("totalvi_batch_duration_seconds_count",): 1,
         ("totalvi_phase_duration_seconds_count", "compute"): 1,
         ("totalvi_phase_duration_seconds_count", "queue"): 1,
+        ("totalvi_coverage_ratio_count", "genes", synthetic.NAME): 1,
+        ("totalvi_coverage_ratio_sum", "proteins", synthetic.NAME): 1,
     }
 
     before = metrics(server)
@@ -124,6 +145,7 @@ def test_a_call_is_timed_and_found_in_the_log(
     timed = [part.partition(";dur=") for part in answer.headers["server-timing"].split(", ")]
     assert [name for name, _, _ in timed] == ["decode", "queue", "compute", "encode"]
     assert all(float(milliseconds) >= 0 for _, _, milliseconds in timed)
+    assert record["n_bytes"] > 0 and record["duration_ms"] > 0 and record["phases_ms"].keys() == PHASES
     assert {name: record[name] for name in ("transport", "operation", "model", "version", "n_cells", "outcome")} == {
         "transport": transport,
         "operation": "encode",
@@ -132,6 +154,48 @@ def test_a_call_is_timed_and_found_in_the_log(
         "n_cells": 3,
         "outcome": "ok",
     }
+    assert (record["priority"], record["status"]) == ("interactive", {"rest": "200", "grpc": "OK"}[transport])
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_the_log_has_what_the_caller_of_a_wrong_call_was_told(
+    server: RunningServer, rest: RestCaller, rpc: GrpcCaller, transport: str
+) -> None:
+    name = 'nobody"}{x="'
+    with pytest.raises(Refused) as refused:
+        {"rest": rest, "grpc": rpc}[transport].encode(synthetic.cells(1).but(model=name))
+
+    request_id = refused.value.headers["x-request-id"]
+    record = server.wait_for_record(lambda record: record.get("request_id") == request_id)
+    assert (record["outcome"], record["status"]) == ("not_found", {"rest": "404", "grpc": "NOT_FOUND"}[transport])
+    assert (record["model"], record["n_cells"]) == ("", 0)
+    assert "nobody" not in ask(server, "metrics").text + str(record), "no caller's word becomes a label"
+
+
+def test_the_log_level_changes_while_it_runs(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    calls = [f"call-{number}" for number in range(4)]
+    with RunningServer(models, "--admin-token-file", tmp_path / "token", "--drain-delay-s", "0") as running:
+        running.wait_until_ready()
+        url = f"http://127.0.0.1:{running.admin_port}/admin/log-level"
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+
+        def set_level(level: str) -> httpx.Response:
+            return httpx.put(url, json={"level": level}, headers=bearer, timeout=PATIENCE_S, trust_env=False)
+
+        with RestCaller(running.http_port) as caller:
+            for call, level in zip(calls, ("info", "warning", "debug", "error"), strict=True):
+                assert set_level(level).json() == {"level": level}
+                caller.encode(synthetic.cells(2).but(cells=["secret-cell-1", "secret-cell-2"]), {"X-Request-Id": call})
+        assert httpx.get(url, headers=bearer, trust_env=False).json() == {"level": "error"}
+        assert httpx.put(url, json={"level": "info"}, trust_env=False).status_code == 401
+        assert set_level("loud").status_code == 422
+        assert running.stop() == 0
+        logged = [record["request_id"] for record in running.records if record["logger"] == "totalvi.access"]
+        assert [call for call in calls if call in logged] == [calls[0], calls[2]]
+        changes = [record["message"] for record in running.records if "log level" in record["message"]]
+        assert [message.split()[4] for message in changes] == ["warning", "debug", "error"]
+        assert "secret-cell" not in "".join(running.lines), "at no level"
 
 
 @pytest.mark.parametrize("service", ["", "totalvi.v1.EncoderService"])

@@ -8,6 +8,7 @@ from service.core.catalog import Catalog
 from service.core.health import Health
 from service.core.repository import Repository
 from service.rest.admin_routes import build_operator_app
+from service.rest.log_admin_routes import LogLevel
 from tests.fakes import FakeEncoder
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -21,7 +22,10 @@ def health() -> Health:
 @pytest.fixture
 async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
     repository = Repository(Catalog(Path("nowhere"), lambda path: FakeEncoder()), health)
-    app = build_operator_app(health, lambda: (b"cells_total 7\n", CONTENT_TYPE), repository)
+    log_level = LogLevel(("info",), lambda: "info", lambda level: None)
+    app = build_operator_app(
+        health, lambda accept: (f"cells_total 7 {accept}\n".encode(), CONTENT_TYPE), repository, log_level
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://operator") as client:
         yield client
 
@@ -52,8 +56,8 @@ async def test_head(client: httpx.AsyncClient, path: str, status: int) -> None:
 
 
 async def test_metrics(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/metrics")
-    assert answer.text == "cells_total 7\n"
+    answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert answer.text == "cells_total 7 application/openmetrics-text\n"
     assert answer.headers["content-type"] == CONTENT_TYPE
 
 

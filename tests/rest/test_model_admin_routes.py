@@ -14,8 +14,9 @@ from model.errors import ModelFileError
 from service.core.catalog import Catalog
 from service.core.health import Health
 from service.core.repository import Repository
+from service.rest.admin_call import AdminToken
 from service.rest.admin_routes import build_operator_app
-from service.rest.model_admin_routes import AdminToken
+from service.rest.log_admin_routes import LogLevel
 from tests.fakes import FakeEncoder
 
 TOKEN = "correct-horse-battery"
@@ -44,7 +45,10 @@ class Operators(httpx.AsyncClient):
         self.catalog.load_all()
         self.health = Health()
         self.health.mark_ready()
-        app = build_operator_app(self.health, lambda: (b"", ""), Repository(self.catalog, self.health), token)
+        log_level = LogLevel(("info",), lambda: "info", lambda level: None)
+        app = build_operator_app(
+            self.health, lambda accept: (b"", ""), Repository(self.catalog, self.health), log_level, token
+        )
         super().__init__(transport=httpx.ASGITransport(app), base_url="http://operator")
 
 

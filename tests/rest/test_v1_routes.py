@@ -409,7 +409,7 @@ async def test_a_body_is_held_until_its_call_ends(app: FastAPI, engine: FakeEngi
         while len(engine.requests) < 2:
             await asyncio.sleep(0)
     assert engine.bodies.held == 2 * len(CONTENT) + len(packed)
-    engine.bodies._max_bytes = engine.bodies.held + len(CONTENT) - 1
+    engine.bodies.max_bytes = engine.bodies.held + len(CONTENT) - 1
     refused = await post(client)
     assert_problem(refused, ErrorKind.OVERLOADED, 429)
     assert refused.headers["retry-after"] == "1"

@@ -301,7 +301,7 @@ async def test_a_message_is_held_until_its_call_ends(engine, stub):
     call = stub.Encode(REQUEST)
     await engine.entered.wait()
     assert engine.bodies.held == REQUEST.ByteSize()
-    engine.bodies._max_bytes = engine.bodies.held + REQUEST.ByteSize() - 1
+    engine.bodies.max_bytes = engine.bodies.held + REQUEST.ByteSize() - 1
     engine.bodies._largest_bytes = 0  # so that messages are read
     error = await failure(stub.Encode(REQUEST))
 

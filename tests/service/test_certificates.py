@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import datetime
 import logging
 import ssl
 from pathlib import Path
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from service.certificate_expiry import expires_s
 from service.certificates import MAX_BYTES, CertificateError, Certificates
 from tests.certificates import Caller, Files
 
@@ -157,3 +162,31 @@ def test_files_that_change_while_they_are_read_are_not_mixed(
 
 def test_nothing_prints_a_key(files: Files) -> None:
     assert repr(Certificates(files.cert, files.key, files.client_ca).identity) == "Identity()"
+
+
+def test_it_tells_when_the_certificate_ends(files: Files) -> None:
+    chain = files.cert.read_bytes()
+    own = x509.load_pem_x509_certificate(chain)
+    assert Certificates(files.cert, files.key).expires_s() == own.not_valid_after_utc.timestamp()
+
+
+@pytest.mark.parametrize("year", [2000, 2049, 2050, 2150])
+@pytest.mark.parametrize("long_name", [False, True])
+def test_the_end_is_read_from_any_certificate(year: int, long_name: bool) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "n" * (60 if long_name else 1)) for _ in range(5)])
+    end = datetime.datetime(year, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), 1 << 150, datetime.datetime(1999, 1, 1, tzinfo=datetime.UTC), end
+    ).sign(key, hashes.SHA256())
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    assert expires_s(b"words before\n" + pem + b"others behind") == end.timestamp()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [b"", b"-----BEGIN CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+)
+def test_what_is_no_certificate_has_no_end(chain: bytes) -> None:
+    with pytest.raises(ValueError, match="certificate"):
+        expires_s(chain)

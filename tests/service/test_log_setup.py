@@ -216,3 +216,29 @@ async def test_a_stream_that_is_gone_costs_nobody_who_logs(level, monkeypatch):
     await asyncio.to_thread(logging.getLogger("a").log, level, "from a thread")
     await asyncio.sleep(0)
     assert faults == []
+
+
+def test_the_level_changes_while_it_runs():
+    stream = lines("json", level="warning")
+    ours, theirs = logging.getLogger("totalvi.access"), logging.getLogger("uvicorn.error")
+    assert log_setup.level() == "warning"
+    seen = []
+    for level in ("warning", "info", "debug", "error", "info"):
+        log_setup.set_level(level)
+        assert log_setup.level() == level
+        for severity in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
+            for logger in (ours, theirs):
+                logger.log(severity, "%s %s", level, logger.name)
+        seen.append(level)
+    told = [(line["message"], line["level"]) for line in map(json.loads, stream.getvalue().splitlines())]
+    levels = ("debug", "info", "warning", "error")
+    assert told == [
+        (f"{level} {name}", severity)
+        for level in seen
+        for severity in levels
+        for name in ("totalvi.access", "uvicorn.error")
+        if levels.index(severity)
+        >= levels.index(
+            level if level == "debug" or name == "totalvi.access" else max(level, "warning", key=levels.index)
+        )
+    ]

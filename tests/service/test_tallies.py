@@ -37,7 +37,7 @@ def test_they_tell_what_the_librarys_own_tell() -> None:
     histogram = prometheus_client.Histogram("h", "text", ("a",), buckets=(0.5, 1.0, 2.0), registry=theirs)
     lone = prometheus_client.Histogram("l", "text", buckets=(1.0,), registry=theirs)
     ours = (
-        tallies.Counter("c", "text", ("a", "b")),
+        tallies.Counter("c_total", "text", ("a", "b")),
         tallies.Level("g", "text", ("a",)),
         tallies.Level("p", "text"),
         tallies.Histogram("h", "text", (0.5, 1.0, 2.0), ("a",)),
@@ -58,3 +58,23 @@ def test_they_tell_what_the_librarys_own_tell() -> None:
     registry.register(Collected(*ours))  # type: ignore[arg-type]
     assert told(registry) == told(theirs)
     assert lone is not None
+
+
+def test_there_is_a_bound_to_their_label_values() -> None:
+    counter = tallies.Counter("c_total", "text", ("a", "b"))
+    level = tallies.Level("g", "text", ("a",))
+    histogram = tallies.Histogram("h", "text", (1.0,), ("a",))
+    n = tallies.MOST_SERIES + 50
+    for number in range(n):
+        counter.add(1, (str(number), "x"))
+        level.add(1, (str(number),))
+        histogram.observe(0.5, (str(number),), "ab")
+    counter.add(1, ("0", "x"))  # what is known is counted by itself still
+    registry = CollectorRegistry()
+    registry.register(Collected(counter, level, histogram))  # type: ignore[arg-type]
+    numbers = told(registry)
+    for name in ("c_total", "g", "h_count"):
+        assert len([key for key in numbers if key[0] == name]) == tallies.MOST_SERIES + 1
+        assert sum(number for key, number in numbers.items() if key[0] == name) == n + (name == "c_total")
+    assert numbers["c_total", frozenset({("a", "other"), ("b", "other")})] == 50
+    assert numbers["c_total", frozenset({("a", "0"), ("b", "x")})] == 2
