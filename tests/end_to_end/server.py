@@ -15,10 +15,10 @@ from typing import Any, Self
 
 from tests.saves import ROOT
 
-START_S = 30.0
+START_S = 90.0
 """To load torch and warm the models, on a busy machine."""
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """Only ever waited in full by a test that fails."""
 
 COMMAND = (sys.executable, "-m", "service")
