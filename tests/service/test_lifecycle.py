@@ -71,6 +71,9 @@ class FakeService:
     def abandon(self) -> None:
         self.did.append("abandon")
 
+    def close_traces(self, timeout_s: float) -> None:
+        self.closed_traces_after = list(self.did)
+
     async def _http_call(self, scope, receive, send) -> None:
         await self._hold(scope["path"] == "/held")
         await self._answer(send, 200)
