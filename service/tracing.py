@@ -116,6 +116,7 @@ class Tracing:
         destination: str,
         gather_s: float = GATHER_S,
     ) -> None:
+        self.destination = destination
         self._ratio = ratio
         self._ids = Ids()
         self._random = random.Random()
@@ -212,6 +213,8 @@ def build_tracing(endpoint: str, *, ratio: float, version: str) -> Tracing:
     scheme, _, rest = endpoint.partition("://")
     host, _, path = rest.partition("/")
     url = f"{scheme}://{host}/{path or 'v1/traces'}"
-    # The outbox tells what is to be told of its troubles, and less often.
+    tracing = Tracing(OTLPSpanExporter(url), ratio=ratio, version=version, destination=url)
+    # Only now, for it has warned of those of its variables that it cannot read. Of what is not sent the outbox tells,
+    # and less often.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    return Tracing(OTLPSpanExporter(url), ratio=ratio, version=version, destination=url)
+    return tracing

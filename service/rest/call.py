@@ -109,7 +109,7 @@ def _traced_as(request: Request, status: int | None) -> tuple[str, dict[str, str
 
     Of what the caller wrote only the path is told, and only where it is one of ours.
     """
-    attributes: dict[str, str | int] = {"http.request.method": request.method, "url.scheme": request.url.scheme}
+    attributes: dict[str, str | int] = {"http.request.method": request.method, "url.scheme": request.scope["scheme"]}
     if status is not None:
         attributes["http.response.status_code"] = status
     route = request.scope.get("route")

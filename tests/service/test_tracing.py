@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -22,7 +23,7 @@ from service.core.recorder import PHASES
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
 from service.settings import AccessSettings, Settings, SettingsError, TraceSettings
-from service.tracing import MOST_INTERVALS, RecordedCall, Tracing
+from service.tracing import MOST_INTERVALS, RecordedCall, Tracing, build_tracing
 from tests.fakes import FakeEncoder, Gate
 
 PATIENCE_S = 10.0
@@ -48,11 +49,12 @@ class Traced:
     def __init__(self, models: Path, *, ratio: float = 1.0, **groups: Any) -> None:
         self.exporter = InMemorySpanExporter()
         self.tracing = Tracing(self.exporter, ratio=ratio, version="1", destination="memory", gather_s=0.0)
-        self.encoder = FakeEncoder()
+        # The loader holds no more than it must: a cycle would keep the gRPC server until the interpreter ends.
+        self.encoder = encoder = FakeEncoder()
         self.service: Service = build_service(
             Settings(models=models, **groups),
             post=asyncio.get_running_loop().call_soon_threadsafe,
-            load_encoder=lambda path: self.encoder,
+            load_encoder=lambda path: encoder,
             tracing=self.tracing,
         )
         self.service.load()
@@ -393,3 +395,27 @@ def test_without_the_extra_an_endpoint_is_refused_in_one_line(models: Path, monk
 
     with pytest.raises(SettingsError, match=r"^--traces-endpoint needs OpenTelemetry.*totalvi-serve\[otel\]'$"):
         asyncio.run(build())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "url"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:1/v1/traces"),
+        ("http://127.0.0.1:1/", "http://127.0.0.1:1/v1/traces"),
+        ("http://127.0.0.1:1/own/path", "http://127.0.0.1:1/own/path"),
+    ],
+)
+def test_opentelemetrys_variables_are_read_and_its_complaints_of_them_told(
+    endpoint: str, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "without-a-value")
+    logger = logging.getLogger("opentelemetry")
+    level = logger.level
+    try:
+        tracing = build_tracing(endpoint, ratio=1.0, version="1")
+        assert logger.level == logging.CRITICAL
+    finally:
+        logger.setLevel(level)
+    assert tracing.destination == url
+    assert "without-a-value" in caplog.text
+    assert tracing.close(0.0)
