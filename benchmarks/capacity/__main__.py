@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.capacity.costs import RESULTS, TRANSPORTS, fit
-from benchmarks.capacity.plan import MOST_BUSY, NotPossible, plan
+from benchmarks.capacity.plan import MARGIN, MOST_BUSY, NotPossible, plan
 from benchmarks.capacity.queueing import peak_cells_per_s
 from benchmarks.capacity.simulation import simulate
 
@@ -21,11 +21,16 @@ def main() -> None:
     parser.add_argument("--cells-per-request", type=int, required=True)
     parser.add_argument("--transport", choices=TRANSPORTS, default="grpc")
     parser.add_argument("--most-busy", type=float, default=MOST_BUSY, help="share of a replica's peak to plan for")
+    parser.add_argument(
+        "--margin", type=float, default=MARGIN, help="how many times the model's p99 must fit into yours"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="of make bench BENCH_ARGS='--json FILE'")
     given = parser.parse_args()
     costs, n_cells = fit(given.results, given.transport), given.cells_per_request
     try:
-        found = plan(costs, given.cells_per_s, n_cells, given.p99_ms / 1e3, given.most_busy)
+        found = plan(
+            costs, given.cells_per_s, n_cells, given.p99_ms / 1e3, most_busy=given.most_busy, margin=given.margin
+        )
     except NotPossible as error:
         parser.error(str(error))
     each = given.cells_per_s / found.replicas

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from benchmarks.capacity.costs import RESULTS, TRANSPORTS, Costs, fit, fit_line
-from benchmarks.capacity.plan import CORES, MOST_BUSY, NotPossible, plan
+from benchmarks.capacity.plan import CORES, MARGIN, MOST_BUSY, NotPossible, plan
 from benchmarks.capacity.queueing import forecast, peak_cells_per_s
 from benchmarks.capacity.simulation import simulate
 
@@ -83,13 +83,13 @@ def test_the_same_seed_gives_the_same_latencies() -> None:
 
 
 def test_a_plan_is_the_least_that_holds() -> None:
-    for load, n_cells, p99_s in ((1e6, 256, 0.05), (1e6, 256, 0.02), (3000, 1, 0.02), (10, 1, 0.02)):
+    for load, n_cells, p99_s in ((1e6, 256, 0.2), (1e6, 256, 0.04), (3000, 1, 0.02), (10, 1, 0.02)):
         found = plan(COSTS, load, n_cells, p99_s)
         assert found.cores == found.replicas * CORES
-        assert found.forecast.p99_s <= p99_s and found.forecast.utilization <= MOST_BUSY
+        assert found.forecast.p99_s * MARGIN <= p99_s and found.forecast.utilization <= MOST_BUSY
         if found.replicas > 1:
             fewer = forecast(COSTS, load / (found.replicas - 1), n_cells)
-            assert fewer.p99_s > p99_s or fewer.utilization > MOST_BUSY
+            assert fewer.p99_s * MARGIN > p99_s or fewer.utilization > MOST_BUSY
 
 
 def test_what_no_replica_can_do_is_refused() -> None:
