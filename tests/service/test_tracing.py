@@ -344,6 +344,27 @@ async def test_grpc_calls_share_a_batch_and_tell_their_traces(traced: Traced) ->
     assert refused.attributes["rpc.response.status_code"] == "INVALID_ARGUMENT"  # type: ignore[index]
 
 
+async def test_a_stream_is_one_call_whose_slices_are_computed_each(traced: Traced) -> None:
+    port = traced.service.grpc_server.add_insecure_port("127.0.0.1:0")
+    await traced.service.grpc_server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = EncoderServiceStub(channel)
+        call = stub.EncodeStream(
+            iter([message(), message(), message()]), metadata=(("traceparent", SAMPLED),), timeout=PATIENCE_S
+        )
+        assert len([answer async for answer in call]) == 3
+        told = dict(await call.trailing_metadata())["traceresponse"]
+    spans = traced.spans()
+    (server,) = servers(spans)
+    assert server.name == "totalvi.v1.EncoderService/EncodeStream"
+    assert told == f"00-{TRACE}-{server.context.span_id:016x}-01"
+    assert server.attributes["totalvi.cells"] == 3  # type: ignore[index]
+    computed = named(children(spans, server), "compute")
+    assert len(computed) == 3
+    batches = {span.context.span_id for span in named(spans, "compute batch")}
+    assert set().union(*map(links, computed)) == batches
+
+
 async def test_a_slice_of_a_large_call_is_a_computation_of_its_own(traced: Traced) -> None:
     n_cells = 2500
     cells = {"gene_counts": [[1, 0, 2, 0, 0]] * n_cells, "protein_counts": [[0, 0]] * n_cells}
