@@ -15,8 +15,8 @@ from service.spans import Ended, SpanMaker
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 4096
-"""Calls and computations; a call takes less than a kilobyte."""
+MOST_WAITING = 2048
+"""Calls and computations; a call takes about a kilobyte, a stream at most 25."""
 
 AT_A_TIME = 64
 """Of which one message is made: some 300 spans, and some milliseconds of the interpreter."""

@@ -25,7 +25,7 @@ from service.spans import SAMPLED, EndedBatch, EndedCall, Ids, Interval, SpanMak
 
 log = logging.getLogger(__name__)
 
-MOST_INTERVALS = 256
+MOST_INTERVALS = 128
 """Of one call that are kept: a stream may go on for hours."""
 
 LONGEST_STATE = 512
@@ -71,14 +71,16 @@ class RecordedCall:
 
     def add(self, interval: Interval) -> None:
         """Take one part of the call, as far as there is room."""
-        last = self._intervals[-1] if self._intervals else None
+        # The worker may add one of its own at any moment: what is replaced is told by its place.
+        place = len(self._intervals) - 1
+        last = None if place < 0 else self._intervals[place]
         if (
             last is not None
             and last.batch is interval.batch is None
             and last.phase == interval.phase
             and abs(interval.start_ns - last.end_ns) < SAME_NS
         ):
-            self._intervals[-1] = Interval(last.phase, last.start_ns, max(last.end_ns, interval.end_ns))
+            self._intervals[place] = Interval(last.phase, last.start_ns, max(last.end_ns, interval.end_ns))
         elif len(self._intervals) < MOST_INTERVALS:
             self._intervals.append(interval)
         else:
