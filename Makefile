@@ -9,7 +9,7 @@ SAVES   := ../shared/data/checkpoints
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test fuzz chaos nginx prometheus lint types imports proto openapi generated metrics parity bench \
-	bench-encoder bench-gpu overload soak million example clean
+	bench-encoder bench-gpu overload soak million capacity bench-tracing example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -57,6 +57,12 @@ overload: $(DEV) ## three times the load that the service can carry, for a minut
 
 soak: $(DEV) ## ten minutes of every kind of caller, and what is left of them; docs/reliability.md
 	$(PYTHON) -m benchmarks.soak $(BENCH_ARGS)
+
+capacity: $(DEV) ## the capacity model beside a running server (minutes); docs/capacity.md
+	$(PYTHON) -m benchmarks.capacity.measured $(BENCH_ARGS)
+
+bench-tracing: $(DEV) ## what tracing costs a call; docs/tracing.md
+	$(PYTHON) -m benchmarks.tracing $(BENCH_ARGS)
 
 million: $(DEV) ## a million cells from a file by the client: cost, memory, and a run that is killed half-way; docs/performance.md
 	$(PYTHON) -m benchmarks.million $(BENCH_ARGS)

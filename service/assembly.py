@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import grpc
 from starlette.types import ASGIApp
@@ -37,8 +37,12 @@ from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
 from service.rest.log_admin_routes import LogLevel
 from service.rpc.server import build_server
-from service.settings import LEVELS, AccessSettings, Settings, SettingsError, flag
+from service.settings import LEVELS, AccessSettings, Settings, SettingsError, TraceSettings, flag
 from service.token_file import TokenFile
+from service.version import installed_version
+
+if TYPE_CHECKING:
+    from service.tracing import Tracing
 
 FOLLOW_S = 1.0
 """How often the files of tokens and certificates are read."""
@@ -59,6 +63,7 @@ class Service:
     watcher: Watcher | None
     followers: tuple[Watcher, ...]
     certificates: Certificates | None
+    tracing: Tracing | None
 
     @property
     def n_calls(self) -> int:
@@ -73,6 +78,8 @@ class Service:
         """
         for follower in self.followers:
             follower.start()
+        if self.tracing is not None:
+            self.tracing.start()
         self.catalog.load_all()
         self.worker.start()
         if self.watcher is not None:
@@ -85,6 +92,11 @@ class Service:
         self.batcher.close()
         return self.worker.join(timeout_s)
 
+    def close_traces(self, timeout_s: float) -> None:
+        """Send the traces that are left, for at most that long."""
+        if self.tracing is not None:
+            self.tracing.close(timeout_s)
+
     def abandon(self) -> None:
         """Answer all that still waits that it will not be computed here."""
         self.batcher.abort(ServiceError(ErrorKind.UNAVAILABLE, "the server is stopping", retry_after_s=1.0))
@@ -95,6 +107,7 @@ def build_service(
     *,
     post: Callable[[Callable[[], None]], object],
     load_encoder: Callable[[Path], Encoder] | None = None,
+    tracing: Tracing | None = None,
 ) -> Service:
     """Build a server that is not started. Called on the event loop that is to run it.
 
@@ -102,6 +115,7 @@ def build_service(
         settings: of all parts.
         post: runs a callback on that loop, from any thread.
         load_encoder: reads, loads and warms one artifact; None: as a `DeviceEncoder`, which loads torch when called.
+        tracing: who traces; None: as the settings say.
 
     Raises:
         SettingsError: a file that a setting names cannot be used.
@@ -112,6 +126,7 @@ def build_service(
     followers: list[Watcher] = []
     tokens = _tokens(settings.access, followers)
     certificates = _certificates(settings.access, followers)
+    tracing = tracing or _tracing(settings.traces)
     health = Health()
     recorder = PrometheusRecorder()
     catalog = Catalog(
@@ -124,7 +139,7 @@ def build_service(
     batcher = Batcher[PreparedRequest, LatentParams](batcher_limits, post=post, soon=loop.call_soon, recorder=recorder)
     worker = Worker(
         batcher,
-        _compute,
+        _compute if tracing is None else tracing.traced(_compute),
         on_death=lambda error: health.mark_failed(_end_of_worker(error)),
         recorder=recorder,
         stuck_after_s=settings.device.stuck_after_s,
@@ -146,6 +161,7 @@ def build_service(
         bodies=bodies,
         repository_api=chosen.repository_api,
         soon=loop.call_soon,
+        tracer=tracing,
     )
     return Service(
         health=health,
@@ -172,6 +188,7 @@ def build_service(
         watcher=Watcher(catalog.refresh, chosen.watch_models) if chosen.watch_models else None,
         followers=tuple(followers),
         certificates=certificates,
+        tracing=tracing,
     )
 
 
@@ -215,6 +232,20 @@ def _certificates(access: AccessSettings, followers: list[Watcher]) -> Certifica
         raise SettingsError(str(error)) from None
     followers.append(Watcher(certificates.refresh, FOLLOW_S, what="the certificates"))
     return certificates
+
+
+def _tracing(traces: TraceSettings) -> Tracing | None:
+    """Who traces; OpenTelemetry is loaded only where somebody is to be told."""
+    if traces.traces_endpoint is None:
+        return None
+    try:
+        from service.tracing import build_tracing  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        text = "needs OpenTelemetry, which is not installed: pip install 'totalvi-serve[otel]'"
+        raise SettingsError(f"{flag('traces_endpoint')} {text}") from None
+    return build_tracing(traces.traces_endpoint, ratio=traces.traces_ratio, version=installed_version())
 
 
 def _compute(batch: Batch[PreparedRequest, LatentParams]) -> list[LatentParams]:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import grpc
 import uvloop
@@ -28,6 +28,8 @@ from service.doors import AsgiApp, Doors, ListenError
 from service.settings import ConnectionSettings, DrainSettings, ListenSettings, Settings, SettingsError, flag
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Sleep: TypeAlias = Callable[[float], Coroutine[Any, Any, None]]
 
@@ -83,6 +85,10 @@ class Service(Protocol):
 
     def abandon(self) -> None:
         """Refuse all that still waits in the queue."""
+        ...
+
+    def close_traces(self, timeout_s: float) -> None:
+        """Send the traces that are left, for at most `timeout_s`. Blocks."""
         ...
 
 
@@ -241,6 +247,7 @@ async def _wind_down(service: Service, doors: Doors, drain: DrainSettings, faile
             log.error("not done after %s (%g s): leaving", flag("drain_timeout_s"), drain.drain_timeout_s)
         service.abandon()
         await asyncio.wait({finishing}, timeout=LAST_WORDS_S)
+    await _in_own_thread(service.close_traces, LAST_WORDS_S)
     await doors.close_operators()
     return 0 if in_time and health.live else 1
 
@@ -250,12 +257,16 @@ async def _finish(service: Service, doors: Doors, timeout_s: float, failed: asyn
     await doors.close_callers(timeout_s + LAST_WORDS_S, lambda: service.n_calls)
     if not (queue and service.health.live):
         return True
-    # A thread of its own: those of the loop may still be at work for callers that have left.
-    with_own_thread = concurrent.futures.ThreadPoolExecutor(1, "drain")
-    ending = asyncio.get_running_loop().run_in_executor(with_own_thread, service.finish, timeout_s)
+    ending = _in_own_thread(service.finish, timeout_s)
     # A worker that is found to be stuck by now will not end.
     await _first(asyncio.wait({ending}), failed.wait())
     return ending.done() and ending.result()
+
+
+def _in_own_thread(function: Callable[[float], T], timeout_s: float) -> asyncio.Future[T]:
+    """Call it in a thread of its own: those of the loop may still be at work for callers that have left."""
+    thread = concurrent.futures.ThreadPoolExecutor(1, "drain")
+    return asyncio.get_running_loop().run_in_executor(thread, function, timeout_s)
 
 
 def _when(health: Health, state: ServingState) -> asyncio.Event:

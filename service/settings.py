@@ -226,6 +226,23 @@ class LogSettings:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TraceSettings:
+    """Which calls are traced, and who is told."""
+
+    traces_endpoint: str | None = dataclasses.field(
+        default=None,
+        metadata=option(
+            matching(r"https?://[^\s/?#@]+(/[^\s?#]*)?", "an address like http://127.0.0.1:4318"),
+            "OTLP collector that traces are sent to over HTTP; needs totalvi-serve[otel]",
+            "nothing is traced",
+        ),
+    )
+    traces_ratio: float = setting(
+        1.0, number(0, 1), "share that is traced of the calls that come without a decision of their caller's", shown="1"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of a server."""
 
@@ -241,6 +258,7 @@ class Settings:
     limits: LimitSettings = dataclasses.field(default_factory=LimitSettings)
     drain: DrainSettings = dataclasses.field(default_factory=DrainSettings)
     log: LogSettings = dataclasses.field(default_factory=LogSettings)
+    traces: TraceSettings = dataclasses.field(default_factory=TraceSettings)
 
     def __post_init__(self) -> None:
         """Raise `SettingsError` where the groups do not fit each other."""
@@ -279,6 +297,7 @@ GROUPS: dict[str, type] = {
     "limits": LimitSettings,
     "drain": DrainSettings,
     "log": LogSettings,
+    "traces": TraceSettings,
 }
 
 

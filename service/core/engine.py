@@ -27,6 +27,7 @@ from service.core.room import Place
 from service.core.stream import EncodeStream, StreamSlice
 from service.core.ticket import Ticket
 from service.core.together import MOST_BYTES, Asked, Gathering
+from service.core.tracing import Carried, Tracer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +65,7 @@ class Engine:
         repository_api: whether callers may load and unload models.
         soon: runs a callback at the end of the event loop's turn, so that small requests can be prepared together.
             None: each is prepared by itself.
+        tracer: told of every call and of the phases of those that it records; None: nobody traces.
         clock: monotonic seconds, the batcher's.
         sleep: waits that many seconds.
     """
@@ -79,6 +81,7 @@ class Engine:
         bodies: ByteGate | None = None,
         repository_api: bool = False,
         soon: Callable[[Callable[[], None]], object] | None = None,
+        tracer: Tracer | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -94,21 +97,34 @@ class Engine:
         self._catalog = catalog
         self._batcher = batcher
         self._recorder = recorder
+        self._tracer = tracer
         self._clock = clock
         self._sleep = sleep
 
-    def call(self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None) -> Recorded:
-        """Open a call; on leaving the context it is recorded, however it ended.
+    def call(
+        self,
+        *,
+        transport: str,
+        operation: str,
+        request_id: str,
+        timeout_s: float | None = None,
+        carried: Carried | None = None,
+    ) -> Recorded:
+        """Open a call; on leaving the context it is recorded, however it ended. Its trace the transport ends.
 
         Args:
             transport: `rest` or `grpc`.
             operation: what is asked, `encode` for example.
             request_id: the caller's or a made one.
             timeout_s: seconds the caller will wait; None: for ever.
+            carried: what it came with, of which the caller's trace is read.
         """
         now = self._clock()
         deadline = None if timeout_s is None else now + timeout_s
         call = Call(transport, operation, request_id, now, deadline, bodies=self.bodies)
+        if self._tracer is not None and carried is not None:
+            call.trace = trace = self._tracer.begin(carried)
+            call.trace_id = None if trace is None else trace.trace_id
         return Recorded(self._recorder, call, self._clock)
 
     def refuse_if_full(self, call: Call) -> None:
@@ -302,6 +318,8 @@ class Engine:
         self, prepared: PreparedRequest, loaded: LoadedModel, call: Call, place: Place | None = None
     ) -> Ticket[LatentParams]:
         """Queue a request, or refuse it."""
+        if call.trace is not None:
+            prepared = dataclasses.replace(prepared, queued=(call.trace, self._clock()))
         return self._batcher.submit(
             prepared, key=loaded, deadline_s=call.deadline_s, priority=call.priority, place=place
         )
@@ -327,8 +345,13 @@ class Engine:
 
     async def _posterior(self, ticket: Ticket[LatentParams], loaded: LoadedModel, call: Call) -> LatentParams:
         """Wait, join the slices. A caller that leaves or whose time is up gives its place in the queue back."""
+        since_s = 0.0 if call.trace is None else self._clock()
         try:
             parts = await self._in_time(ticket.future, call)
+        except BaseException:
+            if call.trace is not None and not ticket.queue_s:
+                call.trace.waited(since_s)
+            raise
         finally:
             # After a normal end this does nothing.
             ticket.cancel()

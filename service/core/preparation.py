@@ -12,6 +12,7 @@ from service.core.alignment import EXAMPLES, ColumnMap, sample
 from service.core.catalog import LoadedModel
 from service.core.errors import invalid
 from service.core.messages import Coverage, EncodeRequest, Labels, Limits, Notice, Output
+from service.core.tracing import CallTrace
 from service.core.validation import (
     category_codes,
     check_limits,
@@ -52,6 +53,7 @@ class PreparedRequest:
         notices: warnings for the caller.
         gene_coverage: how its genes meet the model's.
         protein_coverage: how its proteins do.
+        queued: where it is traced, its trace and the monotonic seconds at which it was queued.
     """
 
     batch: CellBatch
@@ -65,6 +67,7 @@ class PreparedRequest:
     notices: tuple[Notice, ...]
     gene_coverage: Coverage
     protein_coverage: Coverage
+    queued: tuple[CallTrace, float] | None = None
 
     @property
     def n_cells(self) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 from service.core.admission import ByteGate
 from service.core.caller import CALLER
 from service.core.errors import Bound, ErrorKind, ServiceError
 from service.core.priority import Priority
+from service.core.tracing import CallTrace
 
 Phase: TypeAlias = Literal["decode", "queue", "compute", "encode"]
 PHASES: tuple[Phase, ...] = ("decode", "queue", "compute", "encode")
@@ -42,8 +43,9 @@ class Call:
         bound: what was full, where the outcome is `overloaded`.
         gene_coverage: share of the model's genes that the request has, from 0 to 1; None: it never came to that.
         protein_coverage: of its proteins.
-        trace_id: of the trace that the call is part of, 32 hexadecimal digits; None: it is not traced.
         caller: name of the caller's token; empty where no token was asked for.
+        trace: told of its phases; None: nobody traces it.
+        trace_id: of the trace, 32 hexadecimal digits; None: nobody traces it.
     """
 
     transport: str
@@ -64,8 +66,9 @@ class Call:
     bound: Bound | None = None
     gene_coverage: float | None = None
     protein_coverage: float | None = None
-    trace_id: str | None = None
     caller: str = dataclasses.field(default_factory=CALLER.get)
+    trace: CallTrace | None = None
+    trace_id: str | None = None
 
     def expect(self, n_bytes: int) -> None:
         """Refuse a body of that size at once where there is no room for it now; nothing is held yet.
@@ -101,6 +104,22 @@ class Call:
         """Add to the time of one phase."""
         self.phase_s[name] = self.phase_s.get(name, 0.0) + seconds
 
+    def end_trace(self, name: str, attributes: Mapping[str, str | int]) -> None:
+        """Tell its trace, where there is one, how it was answered; after it is recorded.
+
+        Args:
+            name: of the call, one of few.
+            attributes: what the transport knows of it.
+        """
+        if self.trace is None:
+            return
+        own: dict[str, str | int] = {"totalvi.outcome": self.outcome, "totalvi.request_id": self.request_id}
+        if self.model:
+            own |= {"totalvi.model": self.model, "totalvi.model_version": self.model_version}
+        if self.n_cells:
+            own["totalvi.cells"] = self.n_cells
+        self.trace.end(name, {**attributes, **own})
+
     @property
     def server_timing(self) -> str:
         """The phases as a `Server-Timing` header, in milliseconds."""
@@ -122,7 +141,10 @@ class Timed:
 
     def __exit__(self, *_: object) -> None:
         """Add what it took."""
-        self._call.spend(self._name, time.perf_counter() - self._start_s)
+        seconds = time.perf_counter() - self._start_s
+        self._call.spend(self._name, seconds)
+        if self._call.trace is not None:
+            self._call.trace.spent(self._name, seconds)
 
 
 class Recorder(Protocol):

@@ -18,6 +18,9 @@ from service.rest.limits import decompress, read_body
 
 T = TypeVar("T")
 
+_LONGEST_PATH = 256
+"""Of which a trace is told."""
+
 
 async def answer_call(
     engine: Engine,
@@ -37,8 +40,11 @@ async def answer_call(
     """
     request_id = request.state.request_id
     response: Response | None = None
+    recorded = engine.call(
+        transport="rest", operation=operation, request_id=request_id, carried=request.headers.getlist
+    )
     try:
-        with engine.call(transport="rest", operation=operation, request_id=request_id) as call:
+        with recorded as call:
             try:
                 response = await work(call)
             except Exception as error:
@@ -50,8 +56,13 @@ async def answer_call(
     except Exception:
         if response is None:
             raise
+    finally:
+        if call.trace is not None:
+            call.end_trace(*_traced_as(request, None if response is None else response.status_code))
     if timing := call.server_timing:
         response.headers["Server-Timing"] = timing
+    if call.trace is not None:
+        response.headers["traceresponse"] = call.trace.answer
     return response
 
 
@@ -99,6 +110,21 @@ def check_named(field: str, of_path: str | None, of_body: str | None) -> None:
     """
     if of_path is not None and of_body and of_body != of_path:
         invalid(f"{field} is another one than the path names; leave it out or name the same", field=field)
+
+
+def _traced_as(request: Request, status: int | None) -> tuple[str, dict[str, str | int]]:
+    """The name of a call's span and its attributes, by OpenTelemetry's conventions for HTTP servers.
+
+    Of what the caller wrote only the path is told, and only where it is one of ours.
+    """
+    attributes: dict[str, str | int] = {"http.request.method": request.method, "url.scheme": request.scope["scheme"]}
+    if status is not None:
+        attributes["http.response.status_code"] = status
+    route = request.scope.get("route")
+    if route is None:
+        return request.method, attributes
+    attributes |= {"http.route": route.path, "url.path": request.scope["path"][:_LONGEST_PATH]}
+    return f"{request.method} {route.path}", attributes
 
 
 async def _unless_gone(receive: Receive, work: Coroutine[None, None, T]) -> T:

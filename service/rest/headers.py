@@ -43,6 +43,11 @@ ANSWERED: dict[str, dict[str, Any]] = {
         "schema": {"type": "integer", "minimum": 1},
     },
     "WWW-Authenticate": {"description": "How to authenticate.", "schema": {"type": "string", "const": "Bearer"}},
+    "traceresponse": {
+        "description": "Where the call was traced: version, trace id, span id and flags, as `traceparent` has them.",
+        "schema": {"type": "string"},
+        "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    },
     "ETag": {"description": "Digest of the body, for `If-None-Match`.", "schema": {"type": "string"}},
 }
 """The response headers of our own, as OpenAPI describes them."""
@@ -62,6 +67,8 @@ OF_CELLS: list[dict[str, Any]] = [
         "Whose turn the cells take: `interactive` before `bulk`, which still has one batch in four while it waits.",
         {"enum": ["interactive", "bulk"], "default": "interactive"},
     ),
+    parameter("traceparent", "The caller's trace (W3C Trace Context), where the server traces.", {"type": "string"}),
+    parameter("tracestate", "What others have added to the trace.", {"type": "string"}),
 ]
 """The request headers of every route with cells, as OpenAPI describes them."""
 

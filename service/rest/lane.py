@@ -27,8 +27,8 @@ class CellLane:
 
     def __init__(self, app: ASGIApp, routers: Iterable[APIRouter]) -> None:
         self._app = app
-        self._lane: list[tuple[Pattern[str], Endpoint]] = [
-            (route.path_regex, route.endpoint)
+        self._lane: list[tuple[Pattern[str], APIRoute]] = [
+            (route.path_regex, route)
             for router in routers
             for route in router.routes
             if isinstance(route, APIRoute) and route.methods == {"POST"}
@@ -40,13 +40,15 @@ class CellLane:
         if found is None:
             await self._app(scope, receive, send)
             return
-        endpoint, parameters = found
+        route, parameters = found
+        scope["route"] = route  # as the framework's own routing would
+        endpoint: Endpoint = route.endpoint
         response = await endpoint(Request(scope, receive), **parameters)
         await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, Any]] | None:
+    def _find(self, scope: Scope) -> tuple[APIRoute, dict[str, Any]] | None:
         path = scope["path"]
-        for pattern, endpoint in self._lane:
+        for pattern, route in self._lane:
             if match := pattern.match(path):
-                return endpoint, match.groupdict()
+                return route, match.groupdict()
         return None

@@ -45,11 +45,11 @@ _INFER_DOCS: dict[str, Any] = {
     "response_model": InferAnswer,
     "responses": {
         200: {
-            "headers": headers.described("Server-Timing", headers.INFERENCE_HEADER_LENGTH),
+            "headers": headers.described("Server-Timing", "traceresponse", headers.INFERENCE_HEADER_LENGTH),
             "content": {headers.OCTETS: _BINARY},
         }
     }
-    | documented_open_inference(*_INFER_ERRORS, headers=("Server-Timing",)),
+    | documented_open_inference(*_INFER_ERRORS, headers=("Server-Timing", "traceresponse")),
     "openapi_extra": {
         "requestBody": {
             "required": True,

@@ -38,11 +38,15 @@ _CARD_DOCS = {
 }
 
 
+_OF_CELLS = ("Server-Timing", "traceresponse")
+"""The headers of an answer to a request with cells, as far as it came."""
+
+
 def _answered(message: str, *refusals: ErrorKind) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of a route with cells; of the answer FastAPI adds the JSON."""
     content = {headers.PROTOBUF: {"schema": message_schema(message)}}
-    answer = {"headers": headers.described("Server-Timing"), "content": content}
-    return {200: answer} | documented(*refusals, headers=("Server-Timing",))
+    answer = {"headers": headers.described(*_OF_CELLS), "content": content}
+    return {200: answer} | documented(*refusals, headers=_OF_CELLS)
 
 
 _REFUSALS = [kind for kind in ErrorKind if kind is not ErrorKind.CANCELLED]

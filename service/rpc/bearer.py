@@ -44,4 +44,4 @@ class BearerTokens(grpc.aio.ServerInterceptor):
             raise error
 
         # Of whatever kind the method is: a stream's handler is called before the first message is read.
-        return stream_method(self._engine, "authenticate", refuse)
+        return stream_method(self._engine, "_OTHER", "authenticate", refuse)

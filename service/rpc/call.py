@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -26,8 +27,8 @@ StreamWalk: TypeAlias = Callable[[AsyncIterator[bytes], Write, Call], Awaitable[
 """From serialised requests to serialised answers, as a `Walk` does."""
 
 
-def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """The method that answers with `walk`, recorded as `operation`.
+def unary_method(engine: Engine, method: str, operation: str, walk: Walk) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The method that answers with `walk`, traced as `method` (`service/Method`) and recorded as `operation`.
 
     It takes and gives serialised messages: parsed by grpc itself, a malformed one would end as `UNKNOWN` with the
     parser's words, and neither direction's time would be seen.
@@ -39,13 +40,22 @@ def unary_method(engine: Engine, operation: str, walk: Walk) -> grpc.RpcMethodHa
             call.hold(len(body))
             return await walk(body, call)
 
-        return await _answered(engine, operation, context, work)
+        return await _answered(engine, method, operation, context, work)
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """The method that answers a stream with a stream by `walk`: one call, recorded as `operation`, bulk unless it says.
+def unary_methods(
+    engine: Engine, service: str, walks: Mapping[str, tuple[str, Walk]]
+) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    """The unary methods of a service, by their names, from the operations that they are recorded as and their walks."""
+    return {
+        name: unary_method(engine, f"{service}/{name}", operation, walk) for name, (operation, walk) in walks.items()
+    }
+
+
+def stream_method(engine: Engine, method: str, operation: str, walk: StreamWalk) -> grpc.RpcMethodHandler[bytes, bytes]:
+    """The method that answers a stream with a stream by `walk`: one call, bulk unless it says, named as a unary one.
 
     grpc tells a caller's leaving first as the end of its messages: one that leaves while nothing of its own is under
     way may be recorded as one that ended its stream.
@@ -59,7 +69,7 @@ def stream_method(engine: Engine, operation: str, walk: StreamWalk) -> grpc.RpcM
                 # The caller's leaving is in grpc's core already, and on its way to cancel this task.
                 raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answers were written") from None
 
-        await _answered(engine, operation, context, lambda call: walk(bodies, write, call), Priority.BULK)
+        await _answered(engine, method, operation, context, lambda call: walk(bodies, write, call), Priority.BULK)
 
     return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -82,6 +92,7 @@ def priority_of(metadata: Iterable[tuple[str, str | bytes]], default: Priority) 
 
 async def _answered(
     engine: Engine,
+    method: str,
     operation: str,
     context: grpc.aio.ServicerContext[Any, Any],
     work: Callable[[Call], Awaitable[T]],
@@ -90,10 +101,15 @@ async def _answered(
     """What `work` returns; what it raises becomes the call's status. Recorded, and trailers tell of it either way."""
     metadata = context.invocation_metadata() or ()
     request_id = request_id_of(metadata)
+    recorded = engine.call(
+        transport="grpc",
+        operation=operation,
+        request_id=request_id,
+        timeout_s=context.time_remaining(),
+        carried=functools.partial(_texts, metadata),
+    )
     try:
-        with engine.call(
-            transport="grpc", operation=operation, request_id=request_id, timeout_s=context.time_remaining()
-        ) as call:
+        with recorded as call:
             try:
                 call.priority = priority_of(metadata, priority)
                 answer = await work(call)
@@ -102,6 +118,14 @@ async def _answered(
                 raise
             call.status = "OK"
     except Exception as error:
-        await abort(context, error, request_id, server_timing=call.server_timing)
-    context.set_trailing_metadata(trailers(request_id, call.server_timing))
+        await abort(context, error, call)
+    finally:
+        if call.trace is not None:
+            facts = {"rpc.system.name": "grpc", "rpc.method": method, "rpc.response.status_code": call.status}
+            call.end_trace(method, facts)
+    context.set_trailing_metadata(trailers(call))
     return answer
+
+
+def _texts(metadata: Iterable[tuple[str, str | bytes]], name: str) -> list[str]:
+    return [value for key, value in metadata if key == name and isinstance(value, str)]

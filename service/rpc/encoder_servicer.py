@@ -24,7 +24,7 @@ from service.protobuf.message_codec import (
     parse,
 )
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
-from service.rpc.call import Write, stream_method, unary_method
+from service.rpc.call import Write, stream_method, unary_methods
 from service.rpc.stream import answer_in_order
 from service.version import installed_version
 
@@ -44,13 +44,14 @@ class EncoderServicer:
 
     def method_handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         """What `grpc.method_handlers_generic_handler` takes, by the name of the method."""
-        return {
-            "Encode": unary_method(self._engine, "encode", self.encode),
-            "EncodeStream": stream_method(self._engine, "encode_stream", self.encode_stream),
-            "Validate": unary_method(self._engine, "validate", self.validate),
-            "GetModel": unary_method(self._engine, "get_model", self.get_model),
-            "ListModels": unary_method(self._engine, "list_models", self.list_models),
+        unary = {
+            "Encode": ("encode", self.encode),
+            "Validate": ("validate", self.validate),
+            "GetModel": ("get_model", self.get_model),
+            "ListModels": ("list_models", self.list_models),
         }
+        stream = stream_method(self._engine, f"{SERVICE_NAME}/EncodeStream", "encode_stream", self.encode_stream)
+        return {"EncodeStream": stream} | unary_methods(self._engine, SERVICE_NAME, unary)
 
     async def encode(self, body: bytes, call: Call) -> bytes:
         """`EncodeRequest` → `EncodeResponse`."""

@@ -17,6 +17,7 @@ from google.rpc.error_details_pb2 import (  # type: ignore[import-untyped]
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from service.core.errors import ErrorKind, ServiceError, for_caller
+from service.core.recorder import Call
 
 STATUS_CODES: Final[Mapping[ErrorKind, grpc.StatusCode]] = {
     ErrorKind.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -64,19 +65,18 @@ def rich_status(error: ServiceError, request_id: str) -> Status:
     return status
 
 
-def trailers(request_id: str, server_timing: str) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of every call; `server_timing` is empty where no phase was entered."""
-    timing = (("server-timing", server_timing),) if server_timing else ()
-    return (("x-request-id", request_id), *timing)
+def trailers(call: Call) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailing metadata of every call; phases where any was entered, its trace where it has one."""
+    timing = (("server-timing", call.server_timing),) if call.phase_s else ()
+    traced = () if call.trace is None else (("traceresponse", call.trace.answer),)
+    return (("x-request-id", call.request_id), *timing, *traced)
 
 
-async def abort(
-    context: grpc.aio.ServicerContext[Any, Any], error: Exception, request_id: str, *, server_timing: str = ""
-) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, call: Call) -> NoReturn:
     """End a call with `error`; of one that is no `ServiceError`, or an internal one, only the request id leaves."""
-    error = for_caller(error, request_id)
-    status = rich_status(error, request_id)
-    metadata = [*trailers(request_id, server_timing), ("grpc-status-details-bin", status.SerializeToString())]
+    error = for_caller(error, call.request_id)
+    status = rich_status(error, call.request_id)
+    metadata = [*trailers(call), ("grpc-status-details-bin", status.SerializeToString())]
     if error.retry_after_s is not None:
         metadata.append(("grpc-retry-pushback-ms", str(_milliseconds(error.retry_after_s))))
     await context.abort(STATUS_CODES[error.kind], status.message, tuple(metadata))

@@ -24,7 +24,7 @@ from service.core.recorder import Call
 from service.protobuf.inference_codec import decode_request, encode_metadata, encode_reply
 from service.protobuf.message_codec import parse
 from service.protobuf.stubs import open_inference_pb2 as pb
-from service.rpc.call import unary_method
+from service.rpc.call import unary_methods
 from service.version import DISTRIBUTION, installed_version
 
 SERVICE_NAME: Final[str] = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -38,17 +38,18 @@ class OpenInferenceServicer:
 
     def method_handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
         """What `grpc.method_handlers_generic_handler` takes, by the name of the method."""
-        return {
-            "ServerLive": unary_method(self._engine, "server_live", self.server_live),
-            "ServerReady": unary_method(self._engine, "server_ready", self.server_ready),
-            "ModelReady": unary_method(self._engine, "model_ready", self.model_ready),
-            "ServerMetadata": unary_method(self._engine, "server_metadata", self.server_metadata),
-            "ModelMetadata": unary_method(self._engine, "model_metadata", self.model_metadata),
-            "ModelInfer": unary_method(self._engine, "infer", self.model_infer),
-            "RepositoryIndex": unary_method(self._engine, "repository_index", self.repository_index),
-            "RepositoryModelLoad": unary_method(self._engine, "load_model", self.load_model),
-            "RepositoryModelUnload": unary_method(self._engine, "unload_model", self.unload_model),
+        methods = {
+            "ServerLive": ("server_live", self.server_live),
+            "ServerReady": ("server_ready", self.server_ready),
+            "ModelReady": ("model_ready", self.model_ready),
+            "ServerMetadata": ("server_metadata", self.server_metadata),
+            "ModelMetadata": ("model_metadata", self.model_metadata),
+            "ModelInfer": ("infer", self.model_infer),
+            "RepositoryIndex": ("repository_index", self.repository_index),
+            "RepositoryModelLoad": ("load_model", self.load_model),
+            "RepositoryModelUnload": ("unload_model", self.unload_model),
         }
+        return unary_methods(self._engine, SERVICE_NAME, methods)
 
     async def server_live(self, body: bytes, call: Call) -> bytes:
         """`ServerLiveRequest` → `ServerLiveResponse`."""

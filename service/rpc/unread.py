@@ -32,7 +32,10 @@ class Methods(grpc.GenericRpcHandler):
     ) -> None:
         self._bodies = engine.bodies
         self._handlers = {f"/{service}/{name}": handler for name, handler in handlers.items()}
-        self._refusals = {f"/{service}/{name}": _refusal(engine, operation) for name, operation in with_cells.items()}
+        self._refusals = {
+            f"/{service}/{name}": _refusal(engine, f"{service}/{name}", operation)
+            for name, operation in with_cells.items()
+        }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of a call; None: there is no such method."""
@@ -42,8 +45,8 @@ class Methods(grpc.GenericRpcHandler):
         return self._handlers.get(method)
 
 
-def _refusal(engine: Engine, operation: str) -> Handler:
+def _refusal(engine: Engine, method: str, operation: str) -> Handler:
     async def refuse(bodies: AsyncIterator[bytes], write: Write, call: Call) -> None:
         raise engine.bodies.refusal()
 
-    return stream_method(engine, operation, refuse)
+    return stream_method(engine, method, operation, refuse)

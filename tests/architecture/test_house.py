@@ -28,6 +28,10 @@ def test_the_core_loads_without_a_transport() -> None:
     assert not modules & {"torch", "fastapi", "starlette", "pydantic", "grpc", "prometheus_client"}
 
 
+def test_who_traces_nothing_loads_no_opentelemetry_sdk() -> None:
+    assert not {name for name in loaded_by("service.assembly") if name.startswith(("opentelemetry.sdk", "service.tra"))}
+
+
 def test_the_model_loads_without_the_service() -> None:
     modules = loaded_by("model.export", "model.inspection", "model.device_encoder")
     assert not {name.partition(".")[0] for name in modules} & {"service", "scvi", "fastapi", "grpc", "pydantic"}

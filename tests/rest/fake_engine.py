@@ -46,7 +46,7 @@ class FakeEngine:
 
     @contextlib.contextmanager
     def call(
-        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
+        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None, carried: object = None
     ) -> Iterator[Call]:
         now = time.monotonic()
         deadline_s = None if timeout_s is None else now + timeout_s

@@ -60,7 +60,7 @@ class FakeEngine:
         self.cancelled = asyncio.Event()
 
     def call(
-        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None
+        self, *, transport: str, operation: str, request_id: str, timeout_s: float | None = None, carried: object = None
     ) -> AbstractContextManager[Call]:
         self.timeouts.append(timeout_s)
         call = Call(transport, operation, request_id, started_s=time.monotonic(), bodies=self.bodies)

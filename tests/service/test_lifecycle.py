@@ -71,6 +71,9 @@ class FakeService:
     def abandon(self) -> None:
         self.did.append("abandon")
 
+    def close_traces(self, timeout_s: float) -> None:
+        self.closed_traces_after = list(self.did)
+
     async def _http_call(self, scope, receive, send) -> None:
         await self._hold(scope["path"] == "/held")
         await self._answer(send, 200)
@@ -273,7 +276,7 @@ async def test_the_order_of_a_drain(process):
     assert not process.task.done()
     process.service.may_finish.set()
     assert await process.ended() == 0
-    assert process.service.did == ["load", "finish"]
+    assert process.service.did == process.service.closed_traces_after == ["load", "finish"]
     with pytest.raises(httpx.ConnectError):
         await process.probe("livez")
 
@@ -302,7 +305,7 @@ async def test_a_drain_that_takes_too_long_ends_anyway(process, monkeypatch):
     process.pauses.over[TIMEOUT_S].set()
     process.stop.receive(signal.SIGTERM)
     assert await process.ended() == 1
-    assert process.service.did == ["load", "abandon"]
+    assert process.service.did == process.service.closed_traces_after == ["load", "abandon"]
     assert "--drain-timeout-s" in process.lines.errors()[0]
     with pytest.raises(httpx.TransportError):
         await held
