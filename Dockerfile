@@ -87,7 +87,7 @@ ENV PATH=/opt/totalvi/bin:/usr/local/bin:/usr/bin:/bin \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     TOTALVI_HOST=0.0.0.0 \
     TOTALVI_MODELS=/models
-WORKDIR /tmp
+WORKDIR /models
 # Callers' REST and gRPC, and the operators' port.
 EXPOSE 8000 8001 8002
 # By number, so that Kubernetes can see that it is not root; any other number works as well.

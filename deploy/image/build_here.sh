@@ -40,7 +40,7 @@ fetch=("$(command -v python3.11)" -m pip download --quiet --quiet --dest "$wheel
 "${fetch[@]}" --find-links "$wheels" --constraint constraints.txt --requirement "$folder/requirements.txt"
 "${fetch[@]}" 'setuptools==84.2.1' 'cyclonedx-bom==7.5.0'
 
-"${buildah[@]}" build --quiet --layers --target "$target" \
+"${buildah[@]}" build --quiet --layers --format docker --target "$target" \
     --build-arg PYTHON_IMAGE="$base" \
     --build-arg PIP_ARGS="--no-index --find-links /wheels" \
     --build-arg REVISION="$(git rev-parse HEAD)" \

@@ -6,7 +6,7 @@ list=$1 models=$2
 
 # The list without its remarks; written to a file, so that a failure within the loop is one of the script.
 sed -e '/^#/d' -e '/^[[:space:]]*$/d' "$list" > "$models/.wanted"
-while read -r digest path; do
+while read -r digest path || [ -n "$digest" ]; do
     case $path in
         /* | *..* | '') echo "a path leads out of the models: $path" >&2; exit 1 ;;
     esac
