@@ -6,10 +6,11 @@ STAMP   := $(VENV)/installed
 DEV     := $(VENV)/installed-dev
 PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
+IMAGES  := build/image
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos nginx lint types imports proto openapi generated parity bench bench-encoder bench-gpu \
-	overload soak example clean
+.PHONY: help serve test fuzz chaos nginx haproxy kubectl buildah image image-check sbom lint types imports proto openapi \
+	generated parity bench bench-encoder bench-gpu overload soak example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -45,6 +46,30 @@ nginx: ## install nginx where it is missing (Debian, as root), for the tests beh
 	@command -v nginx >/dev/null || test -x /usr/sbin/nginx \
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends nginx >/dev/null; }
+
+haproxy: ## install HAProxy likewise
+	@command -v haproxy >/dev/null || test -x /usr/sbin/haproxy \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends haproxy >/dev/null; }
+
+$(VENV)/bin/kubectl: $(PYTHON) tests/deploy/kubectl.txt
+	$(PYTHON) tests/deploy/fetch_kubectl.py $@
+
+kubectl: $(VENV)/bin/kubectl ## install kubectl into the environment, for the tests of deploy/
+
+buildah: ## install what builds and runs the image here (Debian, as root)
+	@for tool in buildah debootstrap runc; do command -v $$tool >/dev/null || test -x /usr/sbin/$$tool \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$tool >/dev/null; }; done
+
+image: buildah ## build the image without a Docker engine (minutes; Debian, as root); docs/deploy.md
+	deploy/image/build_here.sh $(IMAGES)
+
+image-check: buildah $(DEV) ## build it, start it as Kubernetes would, and call it (minutes; Debian, as root)
+	deploy/image/check_here.sh $(IMAGES) $(PYTHON) $(PYTEST_ARGS)
+
+sbom: buildah ## write what the image holds of Python to build/totalvi-serve.cdx.json (CycloneDX)
+	deploy/image/build_here.sh $(IMAGES) sbom build
 
 overload: $(DEV) ## three times the load that the service can carry, for a minute; docs/reliability.md
 	$(PYTHON) -m benchmarks.overload $(BENCH_ARGS)

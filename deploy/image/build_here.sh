@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds the image without a Docker engine, a registry or root's network: buildah in a chroot, on Debian's own Python.
 #
-#   deploy/image/build_here.sh FOLDER [TARGET]
+#   deploy/image/build_here.sh FOLDER [TARGET [INTO]]
 #
 # FOLDER keeps what a second run need not make again: the base (debootstrap), the wheels (pip, by this machine's own
-# configuration) and buildah's layers. TARGET is a stage of the Dockerfile (image, or sbom). Prints the image's id. Debian, as root:
-# make buildah.
+# configuration) and buildah's layers. TARGET is a stage of the Dockerfile: image, or sbom, whose file is written to the folder INTO.
+# Prints the image's id. Debian, as root: make buildah.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
@@ -40,10 +40,17 @@ fetch=("$(command -v python3.11)" -m pip download --quiet --quiet --dest "$wheel
 "${fetch[@]}" --find-links "$wheels" --constraint constraints.txt --requirement "$folder/requirements.txt"
 "${fetch[@]}" 'setuptools==84.2.1' 'cyclonedx-bom==7.5.0'
 
-"${buildah[@]}" build --quiet --layers --format docker --target "$target" \
+image=$("${buildah[@]}" build --quiet --layers --format docker --target "$target" \
     --build-arg PYTHON_IMAGE="$base" \
     --build-arg PIP_ARGS="--no-index --find-links /wheels" \
     --build-arg REVISION="$(git rev-parse HEAD)" \
     --build-arg CREATED="$(git log -1 --format=%cI)" \
     --volume "$wheels:/wheels:ro" \
-    --tag "localhost/totalvi-serve:$target" .
+    --tag "localhost/totalvi-serve:$target" . | tail -1)
+if [ -n "${3:-}" ]; then
+    container=$("${buildah[@]}" from "$image")
+    mkdir -p "$3"
+    cp "$("${buildah[@]}" mount "$container")"/*.json "$3/"
+    "${buildah[@]}" rm "$container" >/dev/null
+fi
+echo "$image"
