@@ -1,7 +1,7 @@
 """Schemas of the custom resources that we deploy: what we use of them, and nothing else, so that no slip gets through.
 
-Their own schemas let unknown fields pass, which the API server then drops. Each was held against what its project publishes
-(docs/deploy.md, What was checked).
+Their own schemas let unknown fields pass, which the API server then drops. docs/deploy.md tells which of them were held
+against what their projects publish.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _list(items: Schema, most: int = 16) -> Schema:
     return {"type": "array", "items": items, "minItems": 1, "maxItems": most}
 
 
-_METADATA = _object({"name": NAME}, labels=WORDS, annotations=WORDS)
+_METADATA = _object({"name": NAME}, namespace=NAME, labels=WORDS, annotations=WORDS)
 
 _PARENTS = _list(_object({"name": NAME}, sectionName=NAME, namespace=NAME), 32)
 _BACKENDS = _list(_object({"name": NAME, "port": PORT}, weight={"type": "integer", "minimum": 0}))
@@ -69,15 +69,16 @@ _RULE = {
 _SELECTOR = _object(matchLabels=WORDS, matchExpressions={"type": "array"})
 
 SPECS: dict[tuple[str, str], Schema] = {
-    ("gateway.networking.k8s.io/v1", "Gateway"): _object(
-        {"gatewayClassName": NAME, "listeners": _list(_LISTENER, 64)}
-    ),
+    ("gateway.networking.k8s.io/v1", "Gateway"): _object({"gatewayClassName": NAME, "listeners": _list(_LISTENER, 64)}),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"): _object(
         {
             "parentRefs": _PARENTS,
             "hostnames": _HOSTNAMES,
             "rules": _list(
-                _object({"backendRefs": _BACKENDS}, timeouts=_object(request=GATEWAY_DURATION, backendRequest=GATEWAY_DURATION))
+                _object(
+                    {"backendRefs": _BACKENDS},
+                    timeouts=_object(request=GATEWAY_DURATION, backendRequest=GATEWAY_DURATION),
+                )
             ),
         }
     ),

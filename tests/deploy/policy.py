@@ -160,7 +160,9 @@ def _of_surroundings(resources: list[Resource]) -> Iterator[str]:
         wanted = {"maxSurge": 0, "maxUnavailable": 1} if has_gpu else {"maxSurge": 1, "maxUnavailable": 0}
         yield from _unless(rolling == wanted, f"{name}: rolls by {rolling}")
         spread = pod.spec.get("topologySpreadConstraints", [])
-        over = {constraint["topologyKey"] for constraint in spread if chooses(constraint["labelSelector"]["matchLabels"])}
+        over = {
+            constraint["topologyKey"] for constraint in spread if chooses(constraint["labelSelector"]["matchLabels"])
+        }
         yield from _unless(
             over == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}, f"{name}: spread over {over}"
         )
@@ -171,7 +173,9 @@ def _of_surroundings(resources: list[Resource]) -> Iterator[str]:
         for scaler in scalers:
             metrics = [m["pods"]["metric"]["name"] for m in scaler["spec"]["metrics"] if m["type"] == "Pods"]
             yield from _unless(metrics == ["totalvi_queue_ratio"], f"{name}: scaled by {metrics}")
-            yield from _unless(scaler["spec"].get("minReplicas", 1) >= 2, f"{name}: one replica is none when it restarts")
+            yield from _unless(
+                scaler["spec"].get("minReplicas", 1) >= 2, f"{name}: one replica is none when it restarts"
+            )
         budgets = [r for r in by_kind("PodDisruptionBudget") if chooses(r["spec"]["selector"].get("matchLabels", {}))]
         yield from _unless(len(budgets) == 1, f"{name}: {len(budgets)} disruption budgets")
         policies = [r for r in by_kind("NetworkPolicy") if chooses(r["spec"]["podSelector"].get("matchLabels", {}))]
@@ -185,8 +189,12 @@ def _of_surroundings(resources: list[Resource]) -> Iterator[str]:
 
         ports = {port["name"]: port["containerPort"] for port in pod.server["ports"]}
         yield from _unless(ports == PORTS, f"{name}: ports {ports}")
-        services = {r["metadata"]["name"]: r["spec"] for r in by_kind("Service") if chooses(r["spec"].get("selector", {}))}
-        yield from _unless({"totalvi-serve", "totalvi-serve-grpc"} <= services.keys(), f"{name}: services {set(services)}")
+        services = {
+            r["metadata"]["name"]: r["spec"] for r in by_kind("Service") if chooses(r["spec"].get("selector", {}))
+        }
+        yield from _unless(
+            {"totalvi-serve", "totalvi-serve-grpc"} <= services.keys(), f"{name}: services {set(services)}"
+        )
         for service, of in services.items():
             offered = {port["name"]: port["port"] for port in of["ports"]}
             yield from _unless(offered.items() <= PORTS.items(), f"{service}: ports {offered}")

@@ -37,9 +37,7 @@ def rendered_folder(folder: Path) -> list[Resource]:
         ValueError: it cannot be rendered.
     """
     assert KUBECTL is not None
-    done = subprocess.run(
-        [KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode or done.stderr:  # warnings of what is deprecated, too
         raise ValueError(done.stderr)
     return [resource for resource in yaml.safe_load_all(done.stdout) if resource]

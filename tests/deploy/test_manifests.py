@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.deploy.custom_resources import as_pods, schema
+from tests.deploy.policy import complaints
 from tests.deploy.rendering import NAMES, OVERLAYS, ROOT, Resource, needs_kubectl, one, rendered, rendered_folder
 
 OLDEST, NEWEST = "1.30", "1.37"
 """Of Kubernetes; 1.30 is the first with the autoscaler's ContainerResource for good."""
+
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
 
 pytestmark = needs_kubectl
 
@@ -29,9 +34,8 @@ def check(resource: Resource, version: str) -> None:
 
 
 def test_the_overlays_are_those_that_are_told_of() -> None:
-    page = (ROOT / "docs" / "deploy.md").read_text()
     assert {"cpu", "gpu", "gateway", "kserve", "models-from-s3"} <= set(NAMES)
-    assert [name for name in NAMES if f"deploy/overlays/{name}" not in page] == []
+    assert [name for name in NAMES if f"deploy/overlays/{name}`" not in PAGE] == []
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -85,25 +89,52 @@ def test_a_changed_setting_is_another_pod(tmp_path: Path) -> None:
     with (copy / "base" / "settings.env").open("a") as settings:
         settings.write("TOTALVI_LOG_LEVEL=warning\n")
 
-    templates = [one(r, "Deployment")["spec"]["template"] for r in (rendered("cpu"), rendered_folder(copy / "overlays" / "cpu"))]
+    templates = [
+        one(r, "Deployment")["spec"]["template"] for r in (rendered("cpu"), rendered_folder(copy / "overlays" / "cpu"))
+    ]
     assert templates[0] != templates[1]
 
 
-def test_overlays_can_be_put_together(tmp_path: Path) -> None:
-    """One of the devices with any of the components, as docs/deploy.md says."""
-    deploy = Path("..") / OVERLAYS.parent.relative_to(OVERLAYS.parents[1])
-    folder = OVERLAYS.parent / "overlays"
-    mine = tmp_path / "mine"
+def kustomizations() -> dict[str, str]:
+    """Those that docs/deploy.md tells to write, by their folder."""
+    blocks = re.findall(r"```yaml\n# ([\w-]+)/kustomization\.yaml.*\n([^`]+)```", PAGE)
+    return dict(blocks)
+
+
+@pytest.mark.parametrize("folder", kustomizations())
+def test_a_kustomization_of_the_page(folder: str, tmp_path: Path) -> None:
+    """It renders, fits the schemas and obeys our rules."""
+    (tmp_path / "deploy").symlink_to(OVERLAYS.parent)
+    mine = tmp_path / folder
     mine.mkdir()
-    link = tmp_path / deploy.name
-    link.symlink_to(folder.parent)
-    (mine / "kustomization.yaml").write_text(
-        "resources: [../deploy/overlays/gpu]\n"
-        "components: [../deploy/components/gateway, ../deploy/components/models-from-s3]\n"
-    )
+    (mine / "kustomization.yaml").write_text(kustomizations()[folder])
+    (mine / "models.sha256").write_text("0" * 64 + "  mine/1/encoder.pt\n")
     resources = rendered_folder(mine)
-    assert one(resources, "HTTPRoute")
-    [init] = one(resources, "Deployment")["spec"]["template"]["spec"]["initContainers"]
-    assert init["name"] == "fetch-models"
     for resource in resources:
+        check(resource, NEWEST)
+        assert resource["metadata"]["namespace"] == "totalvi"
+    assert complaints(resources) == []
+
+
+def test_the_kustomizations_do_what_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "deploy").symlink_to(OVERLAYS.parent)
+    pods = {}
+    for folder, text in kustomizations().items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "kustomization.yaml").write_text(text)
+        (tmp_path / folder / "models.sha256").write_text("0" * 64 + "  mine/1/encoder.pt\n")
+        pods[folder] = one(rendered_folder(tmp_path / folder), "Deployment")["spec"]["template"]["spec"]
+    assert pods["mine"]["containers"][0]["image"] == "registry.mycompany.example/totalvi-serve:0.1.0-cuda"
+    assert pods["mine"]["initContainers"][0]["name"] == "fetch-models"
+    assert pods["laptop"]["containers"][0]["image"] == "docker.io/library/totalvi-serve:0.1.0"
+    assert pods["mine-from-s3"]["initContainers"][0]["env"][0] == {
+        "name": "MODELS_URI",
+        "value": "s3://my-bucket/totalvi",
+    }
+    assert "TOTALVI_TOKENS_FILE" in {variable["name"] for variable in pods["with-tokens"]["containers"][0]["env"]}
+
+
+def test_the_pages_other_resources_are_what_their_kinds_allow() -> None:
+    [text] = re.findall(r"```yaml\n# laptop/models\.yaml\n([^`]+)```", PAGE)
+    for resource in yaml.safe_load_all(text):
         check(resource, NEWEST)

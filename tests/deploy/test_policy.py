@@ -58,7 +58,9 @@ BROKEN: dict[str, Change] = {
     "hostNetwork": lambda r: pod(r).update(hostNetwork=True),
     "is the host's": lambda r: pod(r)["volumes"].append({"name": "disk", "hostPath": {"path": "/"}}),
     "may fill the node": lambda r: pod(r)["volumes"].append({"name": "much", "emptyDir": {}}),
-    "totalvi-serve:latest is not pinned": lambda r: container(r).update(image="registry.example.com/totalvi-serve:latest"),
+    "totalvi-serve:latest is not pinned": lambda r: container(r).update(
+        image="registry.example.com/totalvi-serve:latest"
+    ),
     "registry.example.com:5000/totalvi-serve is not pinned": lambda r: container(r).update(
         image="registry.example.com:5000/totalvi-serve"
     ),
@@ -76,11 +78,15 @@ BROKEN: dict[str, Change] = {
     "too little time to load": lambda r: container(r)["startupProbe"].update(failureThreshold=10),
     "may write to the models": lambda r: container(r)["volumeMounts"][0].pop("readOnly"),
     "listens on 127.0.0.1": lambda r: values(r).pop("TOTALVI_HOST"),
-    "would not start: unknown environment variable TOTALVI_DRAIN_DELAY": lambda r: values(r).update(TOTALVI_DRAIN_DELAY="3"),
+    "would not start: unknown environment variable TOTALVI_DRAIN_DELAY": lambda r: values(r).update(
+        TOTALVI_DRAIN_DELAY="3"
+    ),
     "is killed after 30 s": lambda r: pod(r).pop("terminationGracePeriodSeconds"),
     "is killed after 60 s: hook 0, delay 10, timeout 55": lambda r: values(r).update(TOTALVI_DRAIN_TIMEOUT_S="55"),
     "is killed after 60 s: hook 30": lambda r: container(r).update(lifecycle={"preStop": {"sleep": {"seconds": 30}}}),
-    "is killed after 60 s: hook inf": lambda r: container(r).update(lifecycle={"preStop": {"exec": {"command": ["x"]}}}),
+    "is killed after 60 s: hook inf": lambda r: container(r).update(
+        lifecycle={"preStop": {"exec": {"command": ["x"]}}}
+    ),
     "serves on for 2 s": lambda r: values(r).update(TOTALVI_DRAIN_DELAY_S="2"),
     "to be noticed takes 35 s": lambda r: container(r)["readinessProbe"].update(periodSeconds=10, failureThreshold=3),
     "where its settings need": lambda r: values(r).pop("TOTALVI_MAX_QUEUE_BYTES"),

@@ -37,7 +37,9 @@ def n_encoded(server: RunningServer, transport: str = "grpc") -> float:
     return metrics(server).get(("totalvi_requests_total", NAME, "encode", "ok", transport, "1"), 0.0)
 
 
-def shares(servers: list[RunningServer], transport: str, call: Callable[[], object], n_calls: int = N_CALLS) -> list[float]:
+def shares(
+    servers: list[RunningServer], transport: str, call: Callable[[], object], n_calls: int = N_CALLS
+) -> list[float]:
     """How many of the calls each server answers."""
     before = [n_encoded(server, transport) for server in servers]
     for _ in range(n_calls):
@@ -95,8 +97,8 @@ def test_a_proxy_shares_calls_out(proxy: type[Proxy], synthetic_models: Path, tm
 
 @pytest.mark.slow
 def test_a_replica_that_is_added_is_used_within_one_connection_age(synthetic_models: Path) -> None:
-    """As a client of a headless Service sees it: a name with one address more, which the channel asks for again when its
-    connections have come to their age, and not before.
+    """As a client of a headless Service sees it: a name gets one address more, and the channel asks for it again when a
+    connection has come to its age, and not before.
     """
     age_s = 3.0
     hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]

@@ -1,4 +1,4 @@
-"""Three replicas behind nginx or HAProxy: restarted one after another, or killed, while callers of all kinds go on calling."""
+"""Three replicas behind nginx or HAProxy: restarted one after another, or killed, while all kinds of callers call."""
 
 from __future__ import annotations
 

@@ -45,7 +45,12 @@ def encode_rest() -> list[list[float]]:
 def encode_grpc() -> str:
     """What the example of gRPC prints."""
     done = subprocess.run(
-        [sys.executable, "examples/encode_grpc.py"], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        [sys.executable, "examples/encode_grpc.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,4 +1,4 @@
-"""A container of the image, as an OCI runtime starts it with what deploy/base asks of Kubernetes, and no network but its own."""
+"""A container of the image, started with what deploy/base asks of Kubernetes, and with no network but its own."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         """End it, if it still runs."""
-        subprocess.run([*self._runc, "delete", "--force", self.name], capture_output=True, timeout=PATIENCE_S, check=False)
+        subprocess.run(
+            [*self._runc, "delete", "--force", self.name], capture_output=True, timeout=PATIENCE_S, check=False
+        )
         self._process.wait(PATIENCE_S)
         self._log.close()
 
