@@ -38,7 +38,7 @@ test: $(DEV) ## install and run the tests
 fuzz: $(DEV) ## more than 50,000 damaged requests, messages and model files (minutes)
 	FUZZ_SHARE=1 $(PYTHON) -m pytest --quiet tests/fuzz $(PYTEST_ARGS)
 
-chaos: $(DEV) ## three rolling restarts of three replicas behind nginx, under 20,000 calls (minutes)
+chaos: $(DEV) ## three rolling restarts of three replicas behind nginx (CHAOS_ARGS="--proxy haproxy"), 20,000 calls (minutes)
 	$(PYTHON) -m benchmarks.chaos $(CHAOS_ARGS)
 
 # RUNLEVEL: Debian would start it as a service, on port 80.

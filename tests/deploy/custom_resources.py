@@ -118,6 +118,7 @@ SPECS: dict[tuple[str, str], Schema] = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _object(
         {"endpoints": _list(_ENDPOINT), "selector": _SELECTOR},
         namespaceSelector={"type": "object"},
+        sampleLimit={"type": "integer", "minimum": 1},
         jobLabel=TEXT,
         targetLabels=_list(TEXT),
         podTargetLabels=_list(TEXT),

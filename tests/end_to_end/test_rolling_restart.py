@@ -90,14 +90,14 @@ class MovesOn(threading.Thread):
         return all(self.news.acquire(timeout=PATIENCE_S) for _ in range(n_calls))
 
 
-@pytest.mark.skipif(bool(missing(Nginx)), reason=missing(Nginx))
-def test_a_killed_replica(synthetic_models: Path, tmp_path: Path) -> None:
-    """Behind nginx nobody notices; straight at the replicas no call fails but those that it had in flight."""
-    with proxied_replicas(synthetic_models, tmp_path, *FLAGS) as (replicas, nginx):
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_killed_replica(proxy: type[Proxy], synthetic_models: Path, tmp_path: Path) -> None:
+    """Behind a proxy nobody notices; straight at the replicas no call fails but those that it had in flight."""
+    with proxied_replicas(synthetic_models, tmp_path, *FLAGS, proxy=proxy) as (replicas, before):
         rests = [RestCaller(server.http_port) for server in replicas.servers]
         rpcs = [GrpcCaller(server.grpc_port) for server in replicas.servers]
         moving = [MovesOn(callers, first) for callers in (rests, rpcs) for first in range(3)]
-        with Crowd(nginx.rest_port, nginx.grpc_port, GOOD) as crowd:
+        with Crowd(before.rest_port, before.grpc_port, GOOD) as crowd:
             for caller in moving:
                 caller.start()
             crowd.wait_for(20)
@@ -121,6 +121,6 @@ def test_a_killed_replica(synthetic_models: Path, tmp_path: Path) -> None:
         assert [caller.lost for caller in moving] == [0] * 6
         # The killed one had one call of each transport at a time.
         assert [len(caller.failed) for caller in moving] == [1, 0, 0, 1, 0, 0], [caller.failed for caller in moving]
-        assert replicas.complaints() + nginx.complaints() == []
+        assert replicas.complaints() + before.complaints() == []
         for server in replicas.servers:
             assert_idle(server)
