@@ -6,15 +6,18 @@ import contextlib
 import itertools
 import json
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
+from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.protobuf.stubs.totalvi_v1_pb2_grpc import EncoderServiceStub
-from tests.end_to_end.clients import GrpcCaller, RestCaller, message
+from tests.end_to_end import synthetic
+from tests.end_to_end.clients import GrpcCaller, RestCaller, message, stream_messages
 from tests.end_to_end.crowd import CELLS
 from tests.end_to_end.names import NameServer
 from tests.end_to_end.operators import metrics
@@ -26,6 +29,8 @@ from tests.end_to_end.synthetic import NAME
 N_CALLS = 300
 
 ROUND_ROBIN = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+
+SLICES = stream_messages(synthetic.cells(6, seed=14), [2, 4])
 
 PROXIES = [
     pytest.param(proxy, marks=pytest.mark.skipif(bool(missing(proxy)), reason=missing(proxy)), id=proxy.__name__)
@@ -51,6 +56,22 @@ def assert_even(found: list[float], n_calls: int = N_CALLS) -> None:
     """All calls were answered, and each server's share is its part within a fifth."""
     assert sum(found) == n_calls
     assert all(0.8 * n_calls / len(found) <= share <= 1.2 * n_calls / len(found) for share in found), found
+
+
+def assert_stream_comes_as_it_goes(rpc: GrpcCaller) -> None:
+    """A proxy that waited for a stream's end would wait for ever: each slice is sent after the answer before it."""
+    answered = threading.Semaphore(1)
+
+    def slices() -> Iterator[pb.EncodeRequest]:
+        for one in SLICES:
+            assert answered.acquire(timeout=PATIENCE_S)
+            yield one
+
+    n_answers = 0
+    for _ in rpc.encode_stream(slices()):
+        n_answers += 1
+        answered.release()
+    assert n_answers == len(SLICES)
 
 
 @pytest.mark.slow
@@ -84,6 +105,7 @@ def test_a_proxy_shares_calls_out(proxy: type[Proxy], synthetic_models: Path, tm
             assert_even(shares(replicas.servers, "rest", lambda: rest.encode(CELLS)))
         with GrpcCaller(before.grpc_port) as rpc:
             assert_even(shares(replicas.servers, "grpc", lambda: rpc.encode(CELLS)))
+            assert_stream_comes_as_it_goes(rpc)
 
             assert replicas.end(0, signal.SIGKILL) == -signal.SIGKILL
             replicas.begin(0)
