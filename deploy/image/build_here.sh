@@ -43,7 +43,7 @@ fetch=("$(command -v python3.11)" -m pip download --quiet --quiet --dest "$wheel
 image=$("${buildah[@]}" build --quiet --layers --format docker --target "$target" \
     --build-arg PYTHON_IMAGE="$base" \
     --build-arg PIP_ARGS="--no-index --find-links /wheels" \
-    --build-arg REVISION="$(git rev-parse HEAD)" \
+    --build-arg REVISION="$(git rev-parse HEAD)$(git diff --quiet HEAD || echo +changes)" \
     --build-arg CREATED="$(git log -1 --format=%cI)" \
     --volume "$wheels:/wheels:ro" \
     --tag "localhost/totalvi-serve:$target" . | tail -1)
