@@ -25,8 +25,9 @@ $(STAMP): $(PYTHON) pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
-$(DEV): $(STAMP)
-	$(PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+$(DEV): $(STAMP) client/pyproject.toml constraints-parity.txt
+	$(PYTHON) -m pip install --quiet --constraint constraints.txt --constraint constraints-parity.txt \
+		--editable '.[dev]' --editable './client[all]'
 	@touch $@
 
 serve: $(STAMP) ## install, serve the example model, print a curl line that works
@@ -81,8 +82,9 @@ lint: $(DEV) ## ruff: style, docstrings, formatting
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(DEV) ## mypy, strict
+types: $(DEV) ## mypy, strict; the client also for the oldest Python that it runs on
 	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy --python-version 3.10 client/totalvi_client
 
 imports: $(DEV) ## who may import whom
 	$(VENV)/bin/lint-imports --no-cache
@@ -94,7 +96,7 @@ openapi: $(DEV) ## write docs/openapi.json
 	$(PYTHON) docs/write_openapi.py
 
 generated: proto openapi ## fail if a generated file is not up to date
-	git diff --exit-code -- service/protobuf/stubs docs/openapi.json
+	git diff --exit-code -- service/protobuf/stubs client/totalvi_client/stubs docs/openapi.json
 
 $(PARITY): pyproject.toml constraints.txt constraints-parity.txt
 	$(BASE) -m venv $(VENV)-parity

@@ -239,6 +239,7 @@ class CardList(BaseModel):
     """The served models, by name, each at its default version."""
 
     models: list[Card]
+    server_version: Annotated[str, Field(description="Of the service that answers.")]
 
 
 class PublishedLimits(BaseModel):

@@ -20,6 +20,7 @@ from service.rest.call import answer_call, check_named, with_body
 from service.rest.errors import documented, problem
 from service.rest.media_types import CODECS, Asked, Codec
 from service.rest.schemas import Card, CardList, EncodeAnswer, PublishedLimits, ValidateAnswer, message_schema
+from service.version import installed_version
 
 CellWork: TypeAlias = Callable[[Engine, Asked, Call, Codec], Awaitable[bytes]]
 """What is done with what is asked: the answer, as a body that the codec wrote."""
@@ -131,7 +132,8 @@ def v1_router(engine: Engine) -> APIRouter:
         """List the served models."""
 
         async def read(call: Call) -> Response:
-            return _json(orjson.dumps({"models": [json_codec.card_fields(card) for card in engine.cards()]}))
+            cards = [json_codec.card_fields(card) for card in engine.cards()]
+            return _json(orjson.dumps({"models": cards, "server_version": installed_version()}))
 
         return await answer(request, "list_models", read)
 

@@ -26,6 +26,7 @@ from service.protobuf.message_codec import (
 from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.rpc.call import Write, stream_method, unary_method
 from service.rpc.stream import answer_in_order
+from service.version import installed_version
 
 T = TypeVar("T")
 
@@ -84,7 +85,8 @@ class EncoderServicer:
     async def list_models(self, body: bytes, call: Call) -> bytes:
         """`ListModelsRequest` → `ListModelsResponse`."""
         parse(pb.ListModelsRequest, body)
-        return pb.ListModelsResponse(models=map(encode_card, self._engine.cards())).SerializeToString()
+        cards = map(encode_card, self._engine.cards())
+        return pb.ListModelsResponse(models=cards, server_version=installed_version()).SerializeToString()
 
     async def _slices(
         self, bodies: AsyncIterator[bytes], call: Call

@@ -59,9 +59,12 @@ def test_an_operation(service: InProcess, label: str) -> None:
 
     def check(case: schemathesis.Case) -> None:
         known_names(case, statuses.total())
-        answer = service.http(*ours(case))
+        method, target, headers, body = ours(case)
+        answer = service.http(method, target, headers, body)
         statuses[answer.status] += 1
-        assert answer.status < 500, (case, answer, service.errors.told)
+        # Some cases ask for their answer in no time at all.
+        allowed = {504} if "X-Request-Timeout-Ms" in headers else set()
+        assert answer.status < 500 or answer.status in allowed, (case, answer, service.errors.told)
         assert answer.status in expected, (case, answer)
         assert service.errors.told == [], (case, answer)
         if answer.headers.get("content-type", "").startswith(("application/json", "application/problem+json")):

@@ -22,6 +22,7 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeRequest, Limits
 from service.core.priority import Priority
 from service.rest import json_codec
+from service.version import installed_version
 
 from .calling import CONTENT, PATH, VALIDATE, assert_problem, post
 from .fake_engine import CARD, FakeEngine
@@ -316,7 +317,7 @@ async def test_cards(client: httpx.AsyncClient, engine: FakeEngine) -> None:
         "genes": ["CD3E", "LYZ"],
         "n_latent": 2,
     }
-    assert (await client.get("/v1/models")).json() == {"models": [card]}
+    assert (await client.get("/v1/models")).json() == {"models": [card], "server_version": installed_version()}
     for path in ("/v1/models/pbmc", "/v1/models/pbmc/versions/2"):
         answer = await client.get(path)
         assert answer.json() == card

@@ -19,6 +19,7 @@ from service.protobuf.stubs import totalvi_v1_pb2 as pb
 from service.rpc import encoder_servicer
 from service.rpc.encoder_servicer import SERVICE_NAME
 from service.rpc.errors import STATUS_CODES
+from service.version import installed_version
 
 COUNTS = pb.Counts(dense=pb.Tensor(dtype=pb.Tensor.U8, shape=[1, 3], data=b"\x02\x00\x05"))
 REQUEST = pb.EncodeRequest(gene_counts=COUNTS)
@@ -178,7 +179,8 @@ async def test_get_model_of_an_unknown_version_is_not_found(engine, stub):
 
 
 async def test_list_models_gives_every_card(engine, stub):
-    assert not (await stub.ListModels(pb.ListModelsRequest())).models
+    none = await stub.ListModels(pb.ListModelsRequest())
+    assert (list(none.models), none.server_version) == ([], installed_version())
     engine.known = [CARD, CARD]
 
     assert [card.name for card in (await stub.ListModels(pb.ListModelsRequest())).models] == ["pbmc", "pbmc"]

@@ -114,7 +114,7 @@ def test_an_unknown_variable_names_the_nearest(unknown, nearest):
 
 
 def test_other_programs_variables_are_left_alone():
-    assert load(PATH="/bin", TOTAL_VI="1", totalvi_host="x").listen.host == "127.0.0.1"
+    assert load(PATH="/bin", TOTAL_VI="1", totalvi_host="x", TOTALVI_CLIENT_SERVER="x").listen.host == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
