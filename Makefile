@@ -6,10 +6,11 @@ STAMP   := $(VENV)/installed
 DEV     := $(VENV)/installed-dev
 PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
+IMAGES  := build/image
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos nginx prometheus lint types imports proto openapi generated metrics parity bench \
-	bench-encoder bench-gpu overload soak million capacity bench-tracing example clean
+.PHONY: help serve test fuzz chaos nginx haproxy prometheus kubectl buildah image image-check sbom lint types imports proto \
+	openapi generated metrics parity bench bench-encoder bench-gpu overload soak million capacity bench-tracing example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -38,7 +39,7 @@ test: $(DEV) ## install and run the tests
 fuzz: $(DEV) ## more than 50,000 damaged requests, messages and model files (minutes)
 	FUZZ_SHARE=1 $(PYTHON) -m pytest --quiet tests/fuzz $(PYTEST_ARGS)
 
-chaos: $(DEV) ## three rolling restarts of three replicas behind nginx, under 20,000 calls (minutes)
+chaos: $(DEV) ## three rolling restarts of three replicas behind nginx (CHAOS_ARGS="--proxy haproxy"), 20,000 calls (minutes)
 	$(PYTHON) -m benchmarks.chaos $(CHAOS_ARGS)
 
 # RUNLEVEL: Debian would start it as a service, on port 80.
@@ -51,6 +52,30 @@ prometheus: ## install Prometheus and its promtool where they are missing (Debia
 	@command -v promtool >/dev/null && command -v prometheus >/dev/null \
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends prometheus >/dev/null; }
+
+haproxy: ## install HAProxy likewise
+	@command -v haproxy >/dev/null || test -x /usr/sbin/haproxy \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends haproxy >/dev/null; }
+
+$(VENV)/bin/kubectl: $(PYTHON) tests/deploy/kubectl.txt
+	$(PYTHON) tests/deploy/fetch_kubectl.py $@
+
+kubectl: $(VENV)/bin/kubectl ## install kubectl into the environment, for the tests of deploy/
+
+buildah: ## install what builds and runs the image here (Debian, as root)
+	@for tool in buildah debootstrap runc; do command -v $$tool >/dev/null || test -x /usr/sbin/$$tool \
+		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends $$tool >/dev/null; }; done
+
+image: buildah ## build the image without a Docker engine (minutes; Debian, as root); docs/deploy.md
+	deploy/image/build_here.sh $(IMAGES)
+
+image-check: buildah $(DEV) ## build it, start it as Kubernetes would, and call it (minutes; Debian, as root)
+	deploy/image/check_here.sh $(IMAGES) $(PYTHON) $(PYTEST_ARGS)
+
+sbom: buildah ## write what the image holds of Python to build/totalvi-serve.cdx.json (CycloneDX)
+	deploy/image/build_here.sh $(IMAGES) sbom build
 
 overload: $(DEV) ## three times the load that the service can carry, for a minute; docs/reliability.md
 	$(PYTHON) -m benchmarks.overload $(BENCH_ARGS)

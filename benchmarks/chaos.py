@@ -1,4 +1,4 @@
-"""Rolling restarts of three replicas behind nginx under a mixed load: `python -m benchmarks.chaos`.
+"""Rolling restarts of three replicas behind a proxy under a mixed load: `python -m benchmarks.chaos`.
 
 The suite makes one round of it (tests/end_to_end/test_rolling_restart.py); this is the whole, with the numbers.
 """
@@ -16,25 +16,29 @@ from benchmarks import machine
 from benchmarks.report import markdown
 from tests.end_to_end import synthetic
 from tests.end_to_end.crowd import GOOD
+from tests.end_to_end.proxy import Haproxy, Nginx
 from tests.end_to_end.rolling_restart import rolling_restart
 from tests.end_to_end.server import export
+
+PROXIES = {"nginx": Nginx, "haproxy": Haproxy}
 
 
 def main() -> int:
     """Run, print and tell by the exit code whether no call failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--proxy", choices=PROXIES, default="nginx")
     parser.add_argument("--least-calls", type=int, default=20_000, help="of the good callers, all answered right")
     options = parser.parse_args()
-    print(f"{machine.described()}\n", flush=True)
+    print(f"{machine.described()}\nbehind {options.proxy}\n", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        models, proxy = folder / "models", folder / "nginx"
+        models, proxy = folder / "models", folder / "proxy"
         proxy.mkdir()
         export({synthetic.NAME: synthetic.RECIPE.write(folder / "save")}, models)
         tally, complaints, codes = rolling_restart(
-            models, proxy, rounds=options.rounds, least_calls=options.least_calls
+            models, proxy, rounds=options.rounds, least_calls=options.least_calls, proxy=PROXIES[options.proxy]
         )
     failed = collections.Counter(failure.partition(":")[0] for failure in tally.failures)
     lines = [(kind, f"{n:,}", str(failed[kind])) for kind, n in sorted(tally.right.items())]

@@ -15,7 +15,7 @@ from tests.client.ways import WAYS, open_way
 from tests.end_to_end import synthetic
 from tests.end_to_end.asking import Answer
 from tests.end_to_end.clients import RestCaller
-from tests.end_to_end.proxy import NGINX, WHY_NOT
+from tests.end_to_end.proxy import Nginx, missing
 from tests.end_to_end.replicas import free_ports, proxied_replicas
 from tests.end_to_end.server import START_S, RunningServer
 from tests.end_to_end.synthetic import assert_same_bits
@@ -36,7 +36,7 @@ def assert_complete(found: Answer, right: Answer) -> None:
     assert_same_bits(found, right)
 
 
-@pytest.mark.skipif(NGINX is None, reason=WHY_NOT)
+@pytest.mark.skipif(bool(missing(Nginx)), reason=missing(Nginx))
 def test_one_of_three_is_killed_behind_a_proxy(synthetic_models: Path, tmp_path: Path) -> None:
     """All ways at once, each a good way through its matrix."""
     on_the_way = threading.Barrier(len(WAYS) + 1)

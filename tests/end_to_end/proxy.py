@@ -1,4 +1,4 @@
-"""The real nginx before replicas, with the configuration that we give to others: deploy/nginx/totalvi.conf."""
+"""Real proxies before replicas, with the configurations that we give to others: deploy/nginx and deploy/haproxy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.end_to_end.operators import until
 from tests.end_to_end.server import PATIENCE_S
 from tests.saves import ROOT
 
-CONFIGURATION = ROOT / "deploy" / "nginx" / "totalvi.conf"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-WHY_NOT = "nginx is not installed (Debian: apt-get install nginx)"
+HAPROXY = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 
 REST_PORT, GRPC_PORT = 9000, 9001
-"""Of nginx, in the configuration."""
-REPLICA_PORTS = ((8000, 8001), (8010, 8011), (8020, 8021))
-"""REST and gRPC of each replica, in the configuration."""
+"""Of the proxy, in either configuration."""
+REPLICA_PORTS = ((8000, 8001, 8002), (8010, 8011, 8012), (8020, 8021, 8022))
+"""REST, gRPC and operators' of each replica, in the configurations."""
 
 _AROUND = """
 daemon off;
@@ -42,34 +41,43 @@ http {{
 """
 
 
-class Nginx:
-    """nginx in the foreground with other ports than the file's, as a context manager.
+class Proxy:
+    """A proxy in the foreground with other ports than its file's, as a context manager.
 
     Args:
         folder: of its files.
         ports: what to use, by the ports that stand in the configuration; every one of them.
     """
 
+    program: ClassVar[str | None]
+    configuration: ClassVar[Path]
+
     def __init__(self, folder: Path, ports: Mapping[int, int]) -> None:
         self.rest_port, self.grpc_port = ports[REST_PORT], ports[GRPC_PORT]
         self._folder = folder
-        included, main = folder / "totalvi.conf", folder / "nginx.conf"
-        included.write_text(
-            re.sub(r"127\.0\.0\.1:(\d+)", lambda at: f"127.0.0.1:{ports[int(at[1])]}", CONFIGURATION.read_text())
+        self._file = folder / self.configuration.name
+        self._file.write_text(
+            re.sub(
+                r"(127\.0\.0\.1:|check port )(\d+)",
+                lambda at: f"{at[1]}{ports[int(at[2])]}",
+                self.configuration.read_text(),
+            )
         )
-        main.write_text(_AROUND.format(included))
-        assert NGINX is not None, WHY_NOT
-        self._command = [NGINX, "-p", str(folder), "-c", str(main), "-e", "stderr"]
-        if os.geteuid() == 0:  # else its worker would be nobody, who cannot write here
-            self._command += ["-g", "user root;"]
+
+    def command(self, program: str) -> Sequence[str]:
+        """What starts it with that file."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         """Start it and wait until it listens."""
+        assert self.program is not None
         self._log = (self._folder / "error.log").open("w+")
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stderr=self._log)
+        self._process = subprocess.Popen(
+            self.command(self.program), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
         if not until(lambda: self._process.poll() is not None or connects(self.grpc_port)) or self._process.poll():
             self.__exit__()
-            raise AssertionError(f"nginx did not start: {self.complaints()}")
+            raise AssertionError(f"{self.program} did not start: {self.complaints()}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,9 +89,50 @@ class Nginx:
             self._process.kill()
             self._log.close()
 
-    def complaints(self) -> list[str]:
+    def told(self) -> list[str]:
         """What it has logged so far."""
         return (self._folder / "error.log").read_text().splitlines()
+
+    def complaints(self) -> list[str]:
+        """What it has logged that is not to be."""
+        return self.told()
+
+
+class Nginx(Proxy):
+    """nginx, which learns of a replica only from the calls it sends there."""
+
+    program = NGINX
+    configuration = ROOT / "deploy" / "nginx" / "totalvi.conf"
+
+    def command(self, program: str) -> Sequence[str]:
+        """In the foreground, with its folders under the test's."""
+        main = self._folder / "nginx.conf"
+        main.write_text(_AROUND.format(self._file))
+        command = [program, "-p", str(self._folder), "-c", str(main), "-e", "stderr"]
+        if os.geteuid() == 0:  # else its worker would be nobody, who cannot write here
+            command += ["-g", "user root;"]
+        return command
+
+
+class Haproxy(Proxy):
+    """HAProxy, which asks each replica whether it is ready."""
+
+    program = HAPROXY
+    configuration = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
+
+    def command(self, program: str) -> Sequence[str]:
+        """In the foreground."""
+        return [program, "-db", "-f", str(self._file)]
+
+    def complaints(self) -> list[str]:
+        """All but the news of which replica is up or down."""
+        return [line for line in self.told() if not re.search(r"Server (rest|grpc)/[abc] is (UP|DOWN)", line)]
+
+
+def missing(proxy: type[Proxy]) -> str:
+    """Why tests of a proxy are left out; empty: it is installed."""
+    name = proxy.__name__.lower()
+    return "" if proxy.program else f"{name} is not installed (Debian: make {name})"
 
 
 def connects(port: int) -> bool:

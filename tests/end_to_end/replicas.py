@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.end_to_end.proxy import GRPC_PORT, REPLICA_PORTS, REST_PORT, Nginx
+from tests.end_to_end.proxy import GRPC_PORT, REPLICA_PORTS, REST_PORT, Nginx, Proxy
 from tests.end_to_end.server import RunningServer
 
 _FIRST, _LAST = 20_000, 32_000
@@ -68,12 +68,12 @@ class Replicas:
         self.servers[index] = self._started(index)
         self.servers[index].wait_until_ready()
 
-    def proxied(self, folder: Path) -> Nginx:
-        """nginx before them, not started."""
+    def proxied(self, folder: Path, proxy: type[Proxy] = Nginx) -> Proxy:
+        """A proxy before them, not started."""
         ports = dict(zip((REST_PORT, GRPC_PORT), self.proxy_ports, strict=True))
         for theirs, ours in zip(REPLICA_PORTS, self.ports, strict=True):
-            ports |= dict(zip(theirs, ours, strict=False))
-        return Nginx(folder, ports)
+            ports |= dict(zip(theirs, ours, strict=True))
+        return proxy(folder, ports)
 
     def complaints(self) -> list[str]:
         """All that they said beyond their news."""
@@ -85,8 +85,10 @@ class Replicas:
 
 
 @contextlib.contextmanager
-def proxied_replicas(models: Path, folder: Path, *flags: object) -> Iterator[tuple[Replicas, Nginx]]:
-    """Three ready replicas behind nginx."""
+def proxied_replicas(
+    models: Path, folder: Path, *flags: object, proxy: type[Proxy] = Nginx
+) -> Iterator[tuple[Replicas, Proxy]]:
+    """Three ready replicas behind a proxy."""
     with contextlib.ExitStack() as stack:
         replicas = Replicas(stack, models, *flags)
-        yield replicas, stack.enter_context(replicas.proxied(folder))
+        yield replicas, stack.enter_context(replicas.proxied(folder, proxy))

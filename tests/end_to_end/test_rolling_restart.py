@@ -1,4 +1,4 @@
-"""Three replicas behind nginx: restarted one after another, or killed, while callers of all kinds go on calling."""
+"""Three replicas behind nginx or HAProxy: restarted one after another, or killed, while all kinds of callers call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.end_to_end.asking import Refused
 from tests.end_to_end.clients import GrpcCaller, RestCaller
 from tests.end_to_end.crowd import BAD, CELLS, GOOD, Crowd
 from tests.end_to_end.operators import assert_idle
-from tests.end_to_end.proxy import NGINX, WHY_NOT
+from tests.end_to_end.proxy import Haproxy, Nginx, Proxy, missing
 from tests.end_to_end.replicas import proxied_replicas
 from tests.end_to_end.rolling_restart import FLAGS, rolling_restart
 from tests.end_to_end.server import PATIENCE_S
@@ -26,12 +26,18 @@ from tests.end_to_end.synthetic import assert_right
 MOST_CALLS = 20_000
 """Of one caller; it is told to stop long before."""
 
-pytestmark = [pytest.mark.skipif(NGINX is None, reason=WHY_NOT), pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+PROXIES = [
+    pytest.param(proxy, marks=pytest.mark.skipif(bool(missing(proxy)), reason=missing(proxy)), id=proxy.__name__)
+    for proxy in (Nginx, Haproxy)
+]
 
 
-def test_no_call_fails_in_a_rolling_restart(synthetic_models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_no_call_fails_in_a_rolling_restart(proxy: type[Proxy], synthetic_models: Path, tmp_path: Path) -> None:
     """One round; `make chaos` makes three, with 20,000 calls."""
-    tally, complaints, codes = rolling_restart(synthetic_models, tmp_path, rounds=1, least_calls=1000)
+    tally, complaints, codes = rolling_restart(synthetic_models, tmp_path, rounds=1, least_calls=1000, proxy=proxy)
 
     assert tally.failures == []
     # Of each gRPC caller the one call that was on its way when a replica stopped, at most.
@@ -84,13 +90,14 @@ class MovesOn(threading.Thread):
         return all(self.news.acquire(timeout=PATIENCE_S) for _ in range(n_calls))
 
 
-def test_a_killed_replica(synthetic_models: Path, tmp_path: Path) -> None:
-    """Behind nginx nobody notices; straight at the replicas no call fails but those that it had in flight."""
-    with proxied_replicas(synthetic_models, tmp_path, *FLAGS) as (replicas, nginx):
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_killed_replica(proxy: type[Proxy], synthetic_models: Path, tmp_path: Path) -> None:
+    """Behind a proxy nobody notices; straight at the replicas no call fails but those that it had in flight."""
+    with proxied_replicas(synthetic_models, tmp_path, *FLAGS, proxy=proxy) as (replicas, before):
         rests = [RestCaller(server.http_port) for server in replicas.servers]
         rpcs = [GrpcCaller(server.grpc_port) for server in replicas.servers]
         moving = [MovesOn(callers, first) for callers in (rests, rpcs) for first in range(3)]
-        with Crowd(nginx.rest_port, nginx.grpc_port, GOOD) as crowd:
+        with Crowd(before.rest_port, before.grpc_port, GOOD) as crowd:
             for caller in moving:
                 caller.start()
             crowd.wait_for(20)
@@ -114,6 +121,6 @@ def test_a_killed_replica(synthetic_models: Path, tmp_path: Path) -> None:
         assert [caller.lost for caller in moving] == [0] * 6
         # The killed one had one call of each transport at a time.
         assert [len(caller.failed) for caller in moving] == [1, 0, 0, 1, 0, 0], [caller.failed for caller in moving]
-        assert replicas.complaints() + nginx.complaints() == []
+        assert replicas.complaints() + before.complaints() == []
         for server in replicas.servers:
             assert_idle(server)

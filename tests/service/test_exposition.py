@@ -153,10 +153,11 @@ def test_the_page_tells_the_values_of_labels() -> None:
     assert values["state"] == set(STATES)
     assert values["priority"] == {priority.value for priority in Priority}
     sources = "".join(path.read_text() for folder in ("rest", "rpc") for path in Path("service", folder).glob("*.py"))
-    used = re.findall(r'(?:unary_method|stream_method)\(\w+(?:\.\w+)?, "(\w+)"', sources)
+    used = re.findall(r'"\w+": \("(\w+)", self\.', sources)
+    used += re.findall(r'stream_method\([^"]*"[^"]*", "(\w+)"', sources)
     used += re.findall(r'(?:answer|answer_call)\([^"()]*(?:\([^()]*\))?[^"()]*"(\w+)"', sources)
     assert set(used) <= values["operation"]
-    assert {"encode", "infer", "authenticate", "get_model"} <= set(used)
+    assert {"encode", "encode_stream", "infer", "authenticate", "get_model"} <= set(used)
 
 
 HOSTILE = st.text(
