@@ -2,7 +2,7 @@
 
 It needs Prometheus (`make prometheus`) and matplotlib. A real Prometheus scrapes three replicas while calls come: first
 a load that they carry, then three times what they can carry, then the first load again with wrong calls among it; at
-the end a version cannot be loaded. Every panel of deploy/overlays/monitoring is drawn from what Prometheus answers to
+the end a version cannot be loaded. Every panel of deploy/components/monitoring is drawn from what Prometheus answers to
 the panel's own queries. Grafana would draw the same; it is in no package registry.
 """
 

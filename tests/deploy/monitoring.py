@@ -1,4 +1,4 @@
-"""What deploy/overlays/monitoring asks of Prometheus, as plain expressions."""
+"""What deploy/components/monitoring asks of Prometheus, as plain expressions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from tests.saves import ROOT
 
-FOLDER = ROOT / "deploy" / "overlays" / "monitoring"
+FOLDER = ROOT / "deploy" / "components" / "monitoring"
 PROMTOOL = shutil.which("promtool")
 WHY_NOT = "prometheus is not installed (make prometheus)"
 
