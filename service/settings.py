@@ -21,7 +21,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 """Of the log."""
 
 PREFIX = "TOTALVI_"
-CLIENT_PREFIX = f"{PREFIX}CLIENT_"
+CLIENTS = frozenset({f"{PREFIX}CLIENT_SERVER", f"{PREFIX}CLIENT_TOKEN"})
 """Variables of the client, which may be set in the same shell."""
 MIB = 1 << 20
 
@@ -352,7 +352,7 @@ def _read(source: str, field: dataclasses.Field[Any], text: str) -> Any:
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     known = [variable(field.name) for _, field in fields()]
     for name in sorted(environ):
-        if name.startswith(PREFIX) and not name.startswith(CLIENT_PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in CLIENTS and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
             raise SettingsError(f"unknown environment variable {name}: did you mean {nearest}? unset it or correct it")
 

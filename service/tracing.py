@@ -69,6 +69,11 @@ class RecordedCall:
         """Cells leave the queue that are not computed."""
         self.add(Interval("queue", int(since_s * 1e9), time.monotonic_ns()))
 
+    def left_queue(self, since_ns: int, now_ns: int) -> None:
+        """The first cells of a request are computed; a batch that is tried again in halves tells it again."""
+        if not any(part.phase == "queue" and part.start_ns == since_ns for part in self._intervals):
+            self.add(Interval("queue", since_ns, now_ns))
+
     def add(self, interval: Interval) -> None:
         """Take one part of the call, as far as there is room."""
         # The worker may add one of its own at any moment: what is replaced is told by its place.
@@ -188,7 +193,7 @@ class Tracing:
                     continue
                 trace, queued_s = cast("tuple[RecordedCall, float]", piece.item.queued)
                 if piece.start == 0:
-                    trace.add(Interval("queue", int(queued_s * 1e9), start_ns))
+                    trace.left_queue(int(queued_s * 1e9), start_ns)
                 trace.add(Interval("compute", start_ns, end_ns, piece.n_cells, context))
                 calls.append((trace.context, piece.n_cells))
             model = cast(LoadedModel, batch.key)

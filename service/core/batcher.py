@@ -146,7 +146,7 @@ class Batcher(Generic[In, Out]):
             raise self._overloaded(priority)
 
     def reserve(self, n_cells: int, n_bytes: int, priority: Priority) -> Place:
-        """Keep room for an item that is not made yet, so that it is refused before it is made, or not at all.
+        """Keep room for an item that is not made yet, so that its cells are refused before it is made, or not at all.
 
         Args:
             n_cells: of the item.
@@ -158,7 +158,7 @@ class Batcher(Generic[In, Out]):
         """
         with self._changed:
             self._admit(n_cells, n_bytes, self._clock(), None, priority)
-            self._change_room(priority, n_cells, n_bytes)
+            self._change_room(priority, n_cells, n_bytes, placed=True)
         return Place(n_cells, n_bytes, priority, self._give_back)
 
     def submit(
@@ -187,9 +187,10 @@ class Batcher(Generic[In, Out]):
         n_entries = item.entries(0, n_cells)
         with self._changed:
             now = self._clock()
+            had_place = place is not None and place.n_cells == n_cells
             if place is not None:
                 place.give_back()
-            self._admit(n_cells, n_bytes, now, deadline_s, priority)
+            self._admit(n_cells, n_bytes, now, deadline_s, priority, had_place=had_place)
             number = next(self._numbers)
             ticket: Ticket[Out] = Ticket(Answer(number, self._withdraw))
             if n_cells == 0:
@@ -304,12 +305,23 @@ class Batcher(Generic[In, Out]):
             self._wakes = False
             self._changed.notify()
 
-    def _admit(self, n_cells: int, n_bytes: int, now: float, deadline_s: float | None, priority: Priority) -> None:
+    def _admit(
+        self,
+        n_cells: int,
+        n_bytes: int,
+        now: float,
+        deadline_s: float | None,
+        priority: Priority,
+        *,
+        had_place: bool = False,
+    ) -> None:
         if self._refusal is not None:
             raise own_error(self._refusal)
         if deadline_s is not None and deadline_s <= now:
             raise _too_late()
-        if n_cells and not self._room.has_for(priority, n_cells, n_bytes):
+        room = self._room
+        fits = room.has_bytes_for(priority, n_bytes) if had_place else room.has_for(priority, n_cells, n_bytes)
+        if n_cells and not fits:
             raise self._overloaded(priority)
 
     def _overloaded(self, priority: Priority) -> ServiceError:
@@ -395,11 +407,11 @@ class Batcher(Generic[In, Out]):
 
     def _give_back(self, place: Place) -> None:
         with self._changed:
-            self._change_room(place.priority, -place.n_cells, -place.n_bytes)
+            self._change_room(place.priority, -place.n_cells, -place.n_bytes, placed=True)
 
-    def _change_room(self, priority: Priority, n_cells: int, n_bytes: int) -> None:
+    def _change_room(self, priority: Priority, n_cells: int, n_bytes: int, *, placed: bool = False) -> None:
         room = self._room
-        room.change(priority, n_cells, n_bytes)
+        room.change(priority, n_cells, n_bytes, placed=placed)
         # Under the lock, or a late report of an earlier state would stay on the gauge.
         self._recorder.queue_changed(room.n_cells, room.n_bytes)
 

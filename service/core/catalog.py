@@ -109,6 +109,8 @@ class Catalog:
         with self._changing, _directory_readable():
             versions = self._wanted(name)
             if not versions:
+                if name not in self._served.models:
+                    self._tell(name)
                 not_found(f"no version of model {shown(name)} is there to be served")
             self._tell(name, *(ModelState(name, version, "loading") for version in versions))
             loaded: dict[str, LoadedModel] = {}
@@ -147,7 +149,7 @@ class Catalog:
                 if not names and self._served.models:
                     # A lost mount looks like this, too.
                     raise CatalogError(f"{self._folder.root} is empty now; what is served is kept")
-                for name in sorted({*names, *self._served.models}):
+                for name in sorted({*names, *self._served.models, *(name for name, _ in self._served.told)}):
                     self._refresh(name)
             except CatalogError as error:
                 if str(error) != self._trouble:

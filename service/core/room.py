@@ -14,38 +14,43 @@ class Room:
     """Cells and bytes that wait; each priority has the bounds of the queue for itself.
 
     So neither can shut the other out at the gate, and twice the bounds is the most that waits. A request that finds
-    none of its priority waiting is taken whatever its size, or one above a bound would be refused for ever.
+    none of its priority waiting is taken whatever its size, or one above a bound would be refused for ever; places kept
+    for others do not wait, but it has to be larger than all of them together.
     """
 
     def __init__(self, limits: BatcherLimits) -> None:
         self.n_cells = 0
         self.n_bytes = 0
-        self._bulk_cells = 0
-        self._bulk_bytes = 0
+        self._shares = {priority: _Share() for priority in Priority}
         self._max_cells = limits.max_queue_cells
         self._max_bytes = limits.max_queue_bytes
 
     def has_for(self, priority: Priority, n_cells: int, n_bytes: int) -> bool:
         """Whether a request may join."""
-        own_cells, own_bytes = self._bulk_cells, self._bulk_bytes
-        if priority is not Priority.BULK:
-            own_cells, own_bytes = self.n_cells - own_cells, self.n_bytes - own_bytes
-        fits = own_cells + n_cells <= self._max_cells and own_bytes + n_bytes <= self._max_bytes
-        return fits or own_cells == 0
+        own = self._shares[priority]
+        fits_cells = own.n_cells + n_cells <= self._max_cells
+        fits_bytes = own.n_bytes + n_bytes <= self._max_bytes
+        if fits_cells and fits_bytes:
+            return True
+        is_largest = (fits_cells or n_cells > own.n_placed_cells) and (fits_bytes or n_bytes > own.n_placed_bytes)
+        return own.n_waiting == 0 and is_largest
+
+    def has_bytes_for(self, priority: Priority, n_bytes: int) -> bool:
+        """Whether a request may join whose cells had a place, now that all its bytes are known."""
+        own = self._shares[priority]
+        return own.n_bytes + n_bytes <= self._max_bytes or own.n_waiting == 0
 
     def fill(self, priority: Priority) -> float:
         """The larger share that is taken of a priority's two bounds, cells and bytes; at 1 its callers are refused.
 
         Never above 1, though a lone request may be larger than a bound.
         """
-        n_cells, n_bytes = self._bulk_cells, self._bulk_bytes
-        if priority is not Priority.BULK:
-            n_cells, n_bytes = self.n_cells - n_cells, self.n_bytes - n_bytes
-        return min(1.0, max(n_cells / self._max_cells, n_bytes / self._max_bytes))
+        own = self._shares[priority]
+        return min(1.0, max(own.n_cells / self._max_cells, own.n_bytes / self._max_bytes))
 
     def of(self, priority: Priority) -> int:
         """Cells of a priority that wait."""
-        return self._bulk_cells if priority is Priority.BULK else self.n_cells - self._bulk_cells
+        return self._shares[priority].n_cells
 
     def ahead(self, priority: Priority) -> int:
         """Cells that will be computed until those of a priority are: they, and by the turns what the other puts in."""
@@ -53,13 +58,29 @@ class Room:
         others_share = BULK_TURN - 1 if priority is Priority.BULK else 1 / (BULK_TURN - 1)
         return own + min(self.n_cells - own, int(own * others_share))
 
-    def change(self, priority: Priority, n_cells: int, n_bytes: int) -> None:
-        """Count what has joined, or with negative numbers what has left."""
+    def change(self, priority: Priority, n_cells: int, n_bytes: int, *, placed: bool = False) -> None:
+        """Count what has joined, or with negative numbers what has left; `placed`: a place that is kept."""
         self.n_cells += n_cells
         self.n_bytes += n_bytes
-        if priority is Priority.BULK:
-            self._bulk_cells += n_cells
-            self._bulk_bytes += n_bytes
+        own = self._shares[priority]
+        own.n_cells += n_cells
+        own.n_bytes += n_bytes
+        if placed:
+            own.n_placed_cells += n_cells
+            own.n_placed_bytes += n_bytes
+
+
+class _Share:
+    """What one priority has of the queue, places among it."""
+
+    __slots__ = ("n_bytes", "n_cells", "n_placed_bytes", "n_placed_cells")
+
+    def __init__(self) -> None:
+        self.n_cells = self.n_bytes = self.n_placed_cells = self.n_placed_bytes = 0
+
+    @property
+    def n_waiting(self) -> int:
+        return self.n_cells - self.n_placed_cells
 
 
 class Place:

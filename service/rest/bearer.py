@@ -45,5 +45,7 @@ class BearerTokens:
         async def work(call: Call) -> NoReturn:
             raise error
 
-        response = await answer_call(self._engine, error_of_path(scope["path"]), Request(scope), "authenticate", work)
+        refused, request = error_of_path(scope["path"]), Request(scope)
+        # Strangers choose no traces.
+        response = await answer_call(self._engine, refused, request, "authenticate", work, traced=False)
         await response(scope, receive, send)

@@ -28,6 +28,8 @@ async def answer_call(
     request: Request,
     operation: str,
     work: Callable[[Call], Awaitable[Response]],
+    *,
+    traced: bool = True,
 ) -> Response:
     """Run one call inside its record; its phases are told however it ends.
 
@@ -37,11 +39,15 @@ async def answer_call(
         request: being answered.
         operation: as it is recorded.
         work: what is done.
+        traced: whether the caller's trace is looked for.
     """
     request_id = request.state.request_id
     response: Response | None = None
     recorded = engine.call(
-        transport="rest", operation=operation, request_id=request_id, carried=request.headers.getlist
+        transport="rest",
+        operation=operation,
+        request_id=request_id,
+        carried=request.headers.getlist if traced else None,
     )
     try:
         with recorded as call:

@@ -44,4 +44,5 @@ class BearerTokens(grpc.aio.ServerInterceptor):
             raise error
 
         # Of whatever kind the method is: a stream's handler is called before the first message is read.
-        return stream_method(self._engine, "_OTHER", "authenticate", refuse)
+        # Strangers choose no traces.
+        return stream_method(self._engine, "_OTHER", "authenticate", refuse, traced=False)

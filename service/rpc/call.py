@@ -54,9 +54,12 @@ def unary_methods(
     }
 
 
-def stream_method(engine: Engine, method: str, operation: str, walk: StreamWalk) -> grpc.RpcMethodHandler[bytes, bytes]:
+def stream_method(
+    engine: Engine, method: str, operation: str, walk: StreamWalk, *, traced: bool = True
+) -> grpc.RpcMethodHandler[bytes, bytes]:
     """The method that answers a stream with a stream by `walk`: one call, bulk unless it says, named as a unary one.
 
+    `traced`: whether the caller's trace is looked for.
     grpc tells a caller's leaving first as the end of its messages: one that leaves while nothing of its own is under
     way may be recorded as one that ended its stream.
     """
@@ -69,7 +72,10 @@ def stream_method(engine: Engine, method: str, operation: str, walk: StreamWalk)
                 # The caller's leaving is in grpc's core already, and on its way to cancel this task.
                 raise ServiceError(ErrorKind.CANCELLED, "the caller left before its answers were written") from None
 
-        await _answered(engine, method, operation, context, lambda call: walk(bodies, write, call), Priority.BULK)
+        async def work(call: Call) -> None:
+            await walk(bodies, write, call)
+
+        await _answered(engine, method, operation, context, work, Priority.BULK, traced=traced)
 
     return grpc.stream_stream_rpc_method_handler(answer)
 
@@ -97,6 +103,8 @@ async def _answered(
     context: grpc.aio.ServicerContext[Any, Any],
     work: Callable[[Call], Awaitable[T]],
     priority: Priority = Priority.INTERACTIVE,
+    *,
+    traced: bool = True,
 ) -> T:
     """What `work` returns; what it raises becomes the call's status. Recorded, and trailers tell of it either way."""
     metadata = context.invocation_metadata() or ()
@@ -106,7 +114,7 @@ async def _answered(
         operation=operation,
         request_id=request_id,
         timeout_s=context.time_remaining(),
-        carried=functools.partial(_texts, metadata),
+        carried=functools.partial(_texts, metadata) if traced else None,
     )
     try:
         with recorded as call:

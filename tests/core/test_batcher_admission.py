@@ -123,6 +123,20 @@ async def test_a_reserved_place_counts_until_it_is_taken_or_given_back():
     assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (0, 0) == recorder.queue[-1]
 
 
+async def test_places_of_others_do_not_shut_the_largest_out_and_it_has_its_own():
+    """Only what waits does; or one above the bound would be refused for ever beside a stream of small ones."""
+    batcher = make_batcher(max_queue_cells=10, max_queue_bytes=100)
+    with batcher.reserve(1, 1, INTERACTIVE) as small, batcher.reserve(10, 10, INTERACTIVE) as large:
+        for n_cells in (1, 10):
+            with pytest.raises(ServiceError) as refused:
+                batcher.reserve(n_cells, 1, INTERACTIVE)
+            assert refused.value.kind is ErrorKind.OVERLOADED
+        batcher.submit(FakeWorkload(1, "small"), key="m", place=small)
+        batcher.submit(FakeWorkload(10, "large"), key="m", place=large)
+    assert parts(batcher.poll()) == [("small", 0, 1), ("large", 0, 10)]
+    assert (batcher.n_waiting_cells, batcher.n_waiting_bytes) == (0, 0)
+
+
 async def test_an_item_larger_than_its_place_is_refused_and_leaves_nothing():
     batcher = make_batcher(max_queue_cells=10, max_queue_bytes=100)
     batcher.submit(FakeWorkload(1, nbytes=60), key="m")

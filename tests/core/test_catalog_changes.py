@@ -166,6 +166,22 @@ def test_a_device_without_memory_for_it_may_have_some_later(models: Models) -> N
     assert served(catalog) == {"m/1": "good"}
 
 
+@pytest.mark.parametrize("how", ["refresh", "load"])
+def test_of_a_failed_model_whose_folder_is_gone_nothing_is_told(models: Models, how: str) -> None:
+    """Or its failure would be told, and an alert would last, until a restart."""
+    models.put("m/1")
+    catalog = models.catalog()
+    models.put("n/1", "bad")
+    refusal(catalog.load, "n")
+    assert index(catalog)["n/1"] == ("failed", "encoder.pt is damaged")
+    models.drop("n")
+    if how == "refresh":
+        catalog.refresh()
+    else:
+        assert refusal(catalog.load, "n").kind is ErrorKind.NOT_FOUND
+    assert index(catalog) == {"m/1": ("ready", "")}
+
+
 def test_a_fault_is_told_without_its_words(models: Models, caplog: pytest.LogCaptureFixture) -> None:
     models.put("m/1")
     catalog = models.catalog()

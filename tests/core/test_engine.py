@@ -315,6 +315,23 @@ async def test_a_full_queue_takes_nothing_from_what_is_wrong_for_ever(core: Call
     await asyncio.gather(running, waiting)
 
 
+async def test_cells_that_are_told_without_a_byte_have_no_place(core: Callable[..., Core]) -> None:
+    """They are invalid, which is found out once the batch has ended; nobody is refused for them until then."""
+    gate = Gate()
+    made = core(FakeEncoder(gate=gate), max_queue_cells=4, gathers=True)
+    running = asyncio.create_task(made.encode(request()))
+    await asyncio.to_thread(gate.wait_entered)
+    empty = EncodeRequest(gene_counts=DenseCounts(np.zeros((4, 0), dtype=np.uint8)), batch=Labels.one("a"))
+    invalid = asyncio.create_task(made.encode(empty))
+    waiting = asyncio.create_task(made.encode(request(4)))
+    await until(lambda: made.batcher.n_waiting_cells == 4)
+    gate.open()
+    await asyncio.gather(running, waiting)
+    with pytest.raises(ServiceError) as caught:
+        await invalid
+    assert caught.value.kind is ErrorKind.INVALID
+
+
 async def test_nothing_is_served_before_the_models_are_loaded(core: Callable[..., Core], tmp_path: Path) -> None:
     made = core()
     made.engine.health = Health()

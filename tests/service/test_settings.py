@@ -115,6 +115,7 @@ def test_models_is_required():
         # Features that are not built: never silently ignored.
         ("TOTALVI_TOKENS", "TOTALVI_TOKENS_FILE"),
         ("TOTALVI_ADMIN", "TOTALVI_ADMIN_PORT"),
+        ("TOTALVI_CLIENT_CA", "TOTALVI_TLS_CLIENT_CA"),
     ],
 )
 def test_an_unknown_variable_names_the_nearest(unknown, nearest):
