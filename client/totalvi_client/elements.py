@@ -59,6 +59,17 @@ def empty_column(frame: Any, name: str, n_rows: int) -> Any:
     return column
 
 
+def drop(holder: Any, name: str) -> None:
+    """Remove an array, or a column of a data frame."""
+    import h5py  # noqa: PLC0415
+
+    del holder[name]
+    order = holder.attrs.get("column-order")
+    if order is not None:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in order]
+        holder.attrs["column-order"] = np.asarray([text for text in texts if text != name], dtype=h5py.string_dtype())
+
+
 def storable(value: Any) -> Any:
     """Plain values as anndata writes and reads them back: lists become arrays of text."""
     if isinstance(value, Mapping):

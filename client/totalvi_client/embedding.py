@@ -15,6 +15,7 @@ from totalvi_client.client import Client
 from totalvi_client.elements import storable
 from totalvi_client.encoding_run import Progress, card_of, client_of, encode_cells
 from totalvi_client.holdings import holdings_of
+from totalvi_client.left_over import forget_in_memory
 from totalvi_client.part_file import Arrays
 from totalvi_client.plan import Plan, plan_for
 from totalvi_client.report import Report, gathered
@@ -204,4 +205,5 @@ def _write(data: Any, plan: Plan, arrays: list[npt.NDArray[np.float32]], report:
                     target.obsm[kept.name] = array
                 else:
                     target.obs[kept.name] = array
+            forget_in_memory(target, plan.choices.key, report.written)
             target.uns[plan.choices.key] = storable(report.provenance())

@@ -15,12 +15,11 @@ import numpy.typing as npt
 from totalvi_client.damage import damaged
 from totalvi_client.errors import InputError
 from totalvi_client.files import open_hdf5
+from totalvi_client.left_over import VARIANCE, written_by
 from totalvi_client.plot import Colouring, uncertainty
 
 UNCERTAINTY = "uncertainty"
 """What is said instead of a column's name to colour by the posterior's standard deviation."""
-
-_VARIANCE = "X_latent_qzv"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +63,13 @@ def read_latent_file(path: Path, key: str, colours: Sequence[str] | None) -> Lat
         if colours is None:
             batch = re.match(r"obs\['(.*?)'\]", str(told.get("batch", "")))
             colours = [batch[1]] if batch and batch[1] in columns_of(groups) else []
+        written = written_by(told)
+        is_another = written is not None and f"obsm[{VARIANCE!r}]" not in written
+        if UNCERTAINTY in colours and VARIANCE in group["obsm"] and is_another:
+            raise InputError(
+                f"obsm[{VARIANCE!r}] of {path} is of another run than obsm[{key!r}], so nothing is known of its "
+                f"uncertainty: encode it again with key={key!r} and distribution=True"
+            )
         found = tuple(_colouring(path, groups, group, name) for name in colours)
         model = f": model {told['model']}, version {told['model_version']}" if "model_version" in told else ""
         return LatentFile(np.asarray(_read(group["obsm"][key])), found, f"{path.name}{model}")
@@ -105,11 +111,11 @@ def _check(path: Path, known: set[str], colours: Sequence[str]) -> None:
 
 def _colouring(path: Path, groups: Sequence[Any], group: Any, name: str) -> Colouring:
     if name == UNCERTAINTY:
-        if _VARIANCE not in group["obsm"]:
+        if VARIANCE not in group["obsm"]:
             raise InputError(
-                f"{path} has no obsm[{_VARIANCE!r}], so nothing of uncertainty: encode it with distribution=True"
+                f"{path} has no obsm[{VARIANCE!r}], so nothing of uncertainty: encode it with distribution=True"
             )
-        return uncertainty(_read(group["obsm"][_VARIANCE]))
+        return uncertainty(_read(group["obsm"][VARIANCE]))
     _check(path, columns_of(groups), [name])
     holder = next(one for one in groups if name in one.get("obs", ()))
     column = holder["obs"][name]

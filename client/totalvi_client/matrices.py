@@ -37,7 +37,7 @@ class ArrayMatrix:
     def __init__(self, values: Any) -> None:
         form = getattr(values, "format", None)
         # Rows cannot be cut out of columns; what is in memory already may be turned around there.
-        self._values = values.tocsr() if form not in (None, "csr") and hasattr(values, "tocsr") else values
+        self._values = _wide(values).tocsr() if form not in (None, "csr") and hasattr(values, "tocsr") else values
         self.shape: tuple[int, int] = (int(values.shape[0]), int(values.shape[1]))
 
     def rows(self, start: int, stop: int) -> Any:
@@ -147,7 +147,14 @@ def as_csr(block: Any) -> Any:
 
 def as_dense(block: Any) -> npt.NDArray[Any]:
     """A block of rows as an array."""
-    return np.asarray(block.toarray() if hasattr(block, "toarray") else block)
+    return np.asarray(_wide(block).toarray() if hasattr(block, "toarray") else block)
+
+
+def _wide(matrix: Any) -> Any:
+    """A sparse matrix whose entries of one place may add up: a small integer would not hold the sum."""
+    if np.dtype(matrix.dtype).kind not in "iub" or getattr(matrix, "has_canonical_format", False):
+        return matrix
+    return matrix.astype(np.promote_types(matrix.dtype, np.uint32), copy=False)
 
 
 def values_of(block: Any) -> npt.NDArray[Any]:

@@ -32,6 +32,11 @@ class LabelColumn:
                 found[label] = found.get(label, 0) + int(number)
         return found
 
+    def present(self) -> list[Label]:
+        """The labels that any cell has; 1 and True are two."""
+        numbers = np.bincount(self.codes[self.codes >= 0], minlength=len(self.categories))
+        return [label for label, number in zip(self.categories, numbers, strict=True) if number]
+
     def without_label(self) -> npt.NDArray[np.intp]:
         """The cells that have none."""
         return np.flatnonzero(self.codes < 0)
@@ -70,8 +75,24 @@ def label_column(values: Any) -> LabelColumn:
         categorical = values.cat if isinstance(values, pd.Series) else values
         codes, categories = np.asarray(categorical.codes), categorical.categories
     else:
-        codes, categories = pd.factorize(values, use_na_sentinel=True)
+        codes, categories = _factorized(values)
     return LabelColumn(tuple(plain(label) for label in categories), np.asarray(codes, dtype=np.int32))
+
+
+def _factorized(values: Any) -> tuple[Any, Any]:
+    import pandas as pd  # noqa: PLC0415
+
+    if values.dtype == object:
+        values = np.asarray(values, dtype=object)
+        is_truth = np.fromiter((isinstance(value, bool | np.bool_) for value in values), bool, len(values))
+        if is_truth.any():
+            # Apart from the others, as pandas takes 1 and True for one.
+            codes, categories = pd.factorize(np.where(is_truth, None, values), use_na_sentinel=True)
+            of_truth, truths = pd.factorize(values[is_truth])
+            codes[is_truth] = len(categories) + of_truth
+            return codes, [*categories, *truths]
+    codes, categories = pd.factorize(values, use_na_sentinel=True)
+    return codes, categories
 
 
 def plain(label: Any) -> Label:

@@ -125,6 +125,7 @@ def _labelled(
     argument = "batch" if what == "batch" else f"covariates={{{field.key!r}: …}}"
     if constant is not None:
         constant = plain(constant)
+        _check_named(names, [constant], title, "what is given for all cells")
         constant = dict(names or {}).get(constant, constant)
         if _same(constant) not in allowed:
             raise InputError(_unknown(title, {constant: 0}, [constant], field, argument))
@@ -141,9 +142,10 @@ def _labelled(
             "cells out"
         )
     before = column
+    _check_named(names, column.categories, title, place)
     column = column.renamed(dict(names or {}))
     found = column.counts()
-    unknown = [label for label in found if _same(label) not in allowed]
+    unknown = [label for label in column.present() if _same(label) not in allowed]
     if unknown:
         raise InputError(_unknown(f"{title} in {place}", found, unknown, field, argument))
     # As the model spells them: 1.0 is its 1.
@@ -151,6 +153,16 @@ def _labelled(
     there = before.counts()
     mapping = {str(old): new for old, new in zip(before.categories, spelled, strict=True) if old in there}
     return Labelled(place, None, LabelColumn(spelled, column.codes), found, mapping)
+
+
+def _check_named(names: Mapping[Any, Label] | None, labels: Sequence[Label], title: str, place: str) -> None:
+    """Refuse a name for a label that is nowhere: misspelt, it would be passed over without a word."""
+    known = {*labels, *map(str, labels)}
+    nowhere = [name for name in names or () if name not in known]
+    if nowhere:
+        raise InputError(
+            f"{title}: batch_map= renames {shown(nowhere)}, and {place} has no such label; there is {shown(labels, 20)}"
+        )
 
 
 def _column(tables: Sequence[Table], key: str) -> tuple[str, LabelColumn, Table] | None:

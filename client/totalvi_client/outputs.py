@@ -16,6 +16,7 @@ import numpy as np
 from totalvi_client.elements import CsrWriter, empty_array, empty_column, section, storable, write_element
 from totalvi_client.errors import InputError
 from totalvi_client.genes_in import feature_types, made_unique
+from totalvi_client.left_over import forget_in_file
 from totalvi_client.matrices import as_csr, as_dense
 from totalvi_client.part_file import PartFile
 from totalvi_client.plan import Kept, Plan
@@ -117,6 +118,7 @@ def _fill(groups: list[Any], plan: Plan, part: PartFile, report: Report) -> None
             for target in arrays_targets:
                 target[first : first + len(array)] = array
     for group in groups:
+        forget_in_file(group, plan.choices.key, report.written)
         uns = section(group, "uns")
         write_element(uns, plan.choices.key, storable(report.provenance()))
 

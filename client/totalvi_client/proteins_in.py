@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from totalvi_client.counts_in import find_counts
+from totalvi_client.counts_in import NumberKind, find_counts, kind_of
 from totalvi_client.errors import InputError
 from totalvi_client.genes_in import EXAMPLES, feature_types
 from totalvi_client.holdings import Holdings
@@ -93,7 +93,7 @@ def find_proteins(
         notices = (Notice("no_proteins", detail, n_model, card.proteins[:EXAMPLES]),) if n_model else ()
         return ProteinColumns("", table, None, (), "proteins", coverage, card.proteins, notices)
     if proteins is not None:
-        found = _asked_for(holdings, proteins, protein_names, card)
+        found = _asked_for(holdings, proteins, protein_names, card, allow_non_integer)
     elif holdings.proteins is not None:
         found = _of_modality(holdings.proteins, protein_layer, allow_non_integer)
     else:
@@ -108,15 +108,19 @@ def _of_modality(table: Table, layer: str | None, allow_non_integer: bool) -> _P
     return _Place(title, table, counts.matrix, names, "protein_layer")
 
 
-def _asked_for(holdings: Holdings, key: str, names: str | Sequence[str] | None, card: Card) -> _Place:
+def _asked_for(
+    holdings: Holdings, key: str, names: str | Sequence[str] | None, card: Card, allow_non_integer: bool
+) -> _Place:
     tables = [table for table in (holdings.genes, *holdings.obs) if key in table.obsm_keys()]
     if not tables:
         known = sorted({name for table in (holdings.genes, *holdings.obs) for name in table.obsm_keys()})
         raise InputError(f"there is no obsm[{key!r}] with proteins; proteins= may be: {', '.join(known) or 'nothing'}")
-    return _of_obsm(tables[0], key, names, card)
+    return _of_obsm(tables[0], key, names, card, allow_non_integer)
 
 
-def _of_obsm(table: Table, key: str, names: str | Sequence[str] | None, card: Card) -> _Place:
+def _of_obsm(
+    table: Table, key: str, names: str | Sequence[str] | None, card: Card, allow_non_integer: bool = False
+) -> _Place:
     matrix, own = table.obsm(key)
     found, where = (own, "its columns") if own is not None and names is None else _names_of(table, key, names)
     n_columns = matrix.shape[1]
@@ -131,6 +135,13 @@ def _of_obsm(table: Table, key: str, names: str | Sequence[str] | None, card: Ca
         )
     if len(found) != n_columns:
         raise InputError(f"obsm[{key!r}] of {table.title} has {n_columns} columns, but {where} has {len(found)} names")
+    kind = kind_of(matrix)
+    # Numbers below zero that are whole, and fractions, are told of with the cell that has them.
+    if kind is NumberKind.SCALED or (kind in (NumberKind.LOG, NumberKind.NORMALISED) and not allow_non_integer):
+        raise InputError(
+            f"obsm[{key!r}] of {table.title} looks {kind.value}, and the model needs raw counts of the proteins (whole "
+            f"numbers from 0); name the raw protein counts by proteins= (there is: {', '.join(table.obsm_keys())})"
+        )
     return _Place(f"obsm[{key!r}]", table, matrix, tuple(map(str, found)))
 
 
@@ -149,14 +160,14 @@ def _names_of(table: Table, key: str, names: str | Sequence[str] | None) -> tupl
 def _places(holdings: Holdings, layer: str, names: str | Sequence[str] | None, card: Card) -> list[_Place]:
     table = holdings.genes
     places: list[_Place] = []
-    nameless: list[InputError] = []
+    refused: list[InputError] = []
     for owner in {id(owner): owner for owner in (table, *holdings.obs)}.values():
         for key in owner.obsm_keys():
             if key.casefold() in USUAL_KEYS:
                 try:
                     places.append(_of_obsm(owner, key, names, card))
                 except InputError as error:
-                    nameless.append(error)
+                    refused.append(error)
     kinds = feature_types(table, layer)
     if kinds is not None and np.isin(kinds, PROTEIN_TYPES).any():
         positions = np.flatnonzero(np.isin(kinds, PROTEIN_TYPES))
@@ -168,8 +179,8 @@ def _places(holdings: Holdings, layer: str, names: str | Sequence[str] | None, c
         best = max(named, key=lambda some: len(known & set(some)))
         title = "the columns of the feature type Antibody Capture"
         places.append(_Place(title, table, matrix, tuple(map(str, best)), "layer"))
-    if nameless and not places:
-        raise nameless[0]
+    if refused and not places:
+        raise refused[0]
     return places
 
 
@@ -234,8 +245,3 @@ def _renaming(missing: Sequence[str], extra: Sequence[str]) -> str:
 
 def _stem(name: str) -> str:
     return _DECORATION.sub("", name.casefold()).replace("-", "").replace("_", "").replace(".", "")
-
-
-def counts_of(block: Any) -> Any:
-    """Protein counts of some cells as an array, which they nearly fill."""
-    return np.asarray(block.toarray() if hasattr(block, "toarray") else block)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from totalvi_client.joining import joined_notices
+from totalvi_client.left_over import WRITTEN
 from totalvi_client.results import Coverage, Encoding, Label, Notice
 
 
@@ -94,6 +95,7 @@ class Report:
             "input_transform": self.input_transform,
             "latent_distribution": self.latent_distribution,
             "n_cells": self.n_cells,
+            WRITTEN: list(self.written),
             "counts": self.counts,
             "gene_column": self.gene_column,
             "genes": _coverage(self.genes),
@@ -102,8 +104,9 @@ class Report:
             "proteins": _coverage(self.proteins),
             "missing_proteins": list(self.missing_proteins),
             "batch": self.batch or "",
-            "batch_map": {_as_key(name): str(label) for name, label in self.batch_map.items()},
-            "covariates": {_as_key(name): place for name, place in self.covariates.items()},
+            # Columns, as a label may have a / in it, or be a dot, and be no key of HDF5 then.
+            "batch_map": {"given": list(self.batch_map), "model": [str(label) for label in self.batch_map.values()]},
+            "covariates": {"name": list(self.covariates), "place": list(self.covariates.values())},
             # Text, as a seed may be larger than what a file's integers hold.
             "seed": "" if self.seed is None else str(self.seed),
             "n_samples": self.n_samples,
@@ -149,7 +152,3 @@ def gathered(notices: Sequence[Notice], known: Sequence[Notice] = ()) -> tuple[N
 
 def _coverage(coverage: Coverage) -> dict[str, Any]:
     return {name: getattr(coverage, name) for name in ("given", "known", "missing", "extra", "coverage")}
-
-
-def _as_key(name: str) -> str:
-    return name.replace("/", "|") or " "

@@ -6,7 +6,9 @@ entries are read once and each is written behind those of its block of rows; a b
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -53,6 +55,7 @@ class Spilled:
         value = np.promote_types(dtype, np.uint32) if np.dtype(dtype).kind in "iub" else np.dtype(dtype)
         self._entry = np.dtype([("row", "<u4"), ("column", "<u4"), ("value", value)])
         n_blocks = int(min(MOST_BLOCKS, max(1, -(-n_entries * self._entry.itemsize // BLOCK_BYTES))))
+        self._needed_bytes = n_entries * self._entry.itemsize
         self._block_rows = max(1, -(-shape[0] // n_blocks))
         self._blocks: list[Any] | None = None
         self._sorted: tuple[int, Any] | None = None
@@ -90,6 +93,7 @@ class Spilled:
         return self._sorted[1]
 
     def _sort_into_blocks(self) -> list[Any]:
+        self._check_room()
         n_blocks = max(1, -(-self.shape[0] // self._block_rows))
         in_memory = BLOCK_BYTES // n_blocks
         files = [tempfile.SpooledTemporaryFile(in_memory, dir=str(self._folder)) for _ in range(n_blocks)]  # noqa: SIM115
@@ -106,13 +110,39 @@ class Spilled:
             bounds = np.searchsorted(numbers, np.arange(n_blocks + 1))
             for number in range(n_blocks):
                 if bounds[number] < bounds[number + 1]:
-                    files[number].write(entries[bounds[number] : bounds[number + 1]].tobytes())
+                    with self._spilling():
+                        files[number].write(entries[bounds[number] : bounds[number + 1]].tobytes())
+        with self._spilling():
+            for file in files:
+                file.flush()
         return files
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self._folder).free
+        # Less than a block stays in memory.
+        if self._needed_bytes > max(free, BLOCK_BYTES):
+            raise InputError(
+                f"{self._folder} has {free / 1e9:.1f} GB left, and about {self._needed_bytes / 1e9:.1f} GB are needed "
+                "to sort the counts by cells, which the file does not have in that order; make room there"
+            )
+
+    @contextlib.contextmanager
+    def _spilling(self) -> Iterator[None]:
+        """What goes wrong is the fault of the folder's disk, not of the file that is read."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"the counts cannot be sorted by cells in {self._folder} ({error}); make room there, about "
+                f"{self._needed_bytes / 1e9:.1f} GB, and run again"
+            ) from error
 
 
 def _close(files: list[Any]) -> None:
     for file in files:
-        file.close()
+        # What a full disk did not take is not needed any more.
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 def scratch_beside(path: Path) -> Path:

@@ -158,9 +158,19 @@ class AnnDataTable:
     def obsm(self, key: str) -> tuple[Matrix, list[str] | None]:
         """One of these; the columns of a DataFrame have names."""
         values = self._adata.obsm[key]
-        if hasattr(values, "columns"):
-            return ArrayMatrix(values.to_numpy()), [str(name) for name in values.columns]
-        return ArrayMatrix(values), None
+        names = [str(name) for name in values.columns] if hasattr(values, "columns") else None
+        matrix = values if names is None else values.to_numpy()
+        if getattr(getattr(matrix, "dtype", None), "kind", "") == "O":
+            import pandas as pd  # noqa: PLC0415
+
+            # As pandas gives its nullable numbers: one that is missing becomes NaN, which is told of by its cell.
+            try:
+                matrix = pd.DataFrame(values).to_numpy(dtype=np.float64, na_value=np.nan)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"obsm[{key!r}] of {self.title} is not all numbers ({error}); keep the columns of numbers only"
+                ) from error
+        return ArrayMatrix(matrix), names
 
     def uns(self, key: str) -> Any:
         """Something unstructured, or None."""

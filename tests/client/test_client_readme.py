@@ -26,9 +26,10 @@ README = ROOT / "client" / "README.md"
 @pytest.mark.timeout(300)
 def test_the_shell_lines(tmp_path: Path, example: RunningServer) -> None:
     pytest.importorskip("matplotlib")
-    serve, install, newcomer, commands, tls = blocks(README, "sh")
+    serve, install, newcomer, scanpy, commands, tls = blocks(README, "sh")
     assert serve == "make serve\n"
     assert "pip install './client[all]'" in install
+    assert scanpy == "pip install scanpy\n"  # which `all` does not bring, and the Python lines import
     assert "--token-file" in tls
     if shutil.which("jq") is None:
         commands = commands.replace("| jq '.genes.coverage'", "")

@@ -175,7 +175,7 @@ def test_nothing_at_all() -> None:
 def test_proteins_that_were_normalised() -> None:
     data = adata()
     data.obsm["protein_expression"] = data.obsm["protein_expression"] - PROTEIN_COUNTS.mean()
-    with pytest.raises(InputError, match=r"obsm\['protein_expression'\] has a number below zero in cell"):
+    with pytest.raises(InputError, match=r"obsm\['protein_expression'\] of the AnnData looks scaled or centred"):
         embed(data, FakeClient())
 
 

@@ -157,9 +157,48 @@ def test_where_it_came_from_survives_a_file(tmp_path: Path) -> None:
     assert told["model_version"] == "2"
     assert told["model_sha256"] == report.sha256
     assert told["input_transform"] == "log1p"
-    assert told["batch_map"] == {"b0": "b0", "b1": "b1"}
+    assert sorted(told["batch_map"]["given"]) == sorted(told["batch_map"]["model"]) == ["b0", "b1"]
+    assert told["written"].tolist() == ["obsm['X_totalVI']"]
     assert told["genes"]["coverage"] == 1.0
     assert told["counts"] == "counts from X of the cells (X is counts)"
+
+
+def test_labels_that_hdf5_would_cut_stay_apart(tmp_path: Path) -> None:
+    lanes = ("x/y", "x|y", ".")
+    data = adata(batch=[lanes[i % 3] for i in range(N_CELLS)])
+    embed(data, FakeClient(), batch_map=dict(zip(lanes, ("b0", "b1", "b0"), strict=True)))
+    with quiet():
+        told = anndata.read_h5ad(written(data, tmp_path / "out.h5ad")).uns["X_totalVI"]
+    pairs = zip(told["batch_map"]["given"], told["batch_map"]["model"], strict=True)
+    assert dict(pairs) == {"x/y": "b0", "x|y": "b1", ".": "b0"}
+
+
+@pytest.mark.parametrize("make", [adata, mdata], ids=["AnnData", "MuData"])
+def test_what_an_earlier_run_wrote_goes_with_it(make: Any) -> None:
+    data = make()
+    with quiet():
+        embed(data, FakeClient(), distribution=True, library=True, n_samples=2)
+        embed(data, FakeClient())
+
+    for part in [data, *([data.mod["rna"]] if make is mdata else [])]:
+        assert set(part.obsm) & {"X_latent_qzm", "X_latent_qzv", "X_totalVI_samples"} == set()
+        assert "totalVI_library_size" not in part.obs
+        assert part.uns["X_totalVI"]["written"].tolist() == ["obsm['X_totalVI']"]
+
+
+def test_what_another_run_or_the_caller_wrote_stays() -> None:
+    data = adata()
+    data.obs["totalVI_library_size"] = 1.0
+    embed(data, FakeClient())
+    embed(data, FakeClient(), distribution=True)
+    embed(data, FakeClient(), distribution=True, key="X_other")
+    assert data.uns["X_totalVI"]["written"].tolist() == ["obsm['X_totalVI']"]
+
+    embed(data, FakeClient())
+
+    assert "X_latent_qzv" in data.obsm
+    assert "obsm['X_latent_qzv']" in data.uns["X_other"]["written"]
+    assert (data.obs["totalVI_library_size"] == 1).all()
 
 
 def test_another_key_leaves_the_first_alone() -> None:

@@ -51,6 +51,17 @@ def test_columns_and_uncertainty(path: Path) -> None:
     assert set(spread.values.tolist()) == {2.0}
 
 
+def test_the_uncertainty_of_another_run_is_refused(tmp_path: Path) -> None:
+    adata = encoded()
+    adata.uns["X_totalVI"]["written"] = np.array(["obsm['X_totalVI']"], dtype=object)
+    adata.write_h5ad(tmp_path / "two.h5ad")
+    with pytest.raises(InputError, match=r"is of another run than obsm\['X_totalVI'\].*distribution=True"):
+        read_latent_file(tmp_path / "two.h5ad", "X_totalVI", ["uncertainty"])
+    adata.uns["X_totalVI"]["written"] = np.array(["obsm['X_totalVI']", "obsm['X_latent_qzv']"], dtype=object)
+    adata.write_h5ad(tmp_path / "one.h5ad")
+    assert len(read_latent_file(tmp_path / "one.h5ad", "X_totalVI", ["uncertainty"]).colourings) == 1
+
+
 def test_a_file_that_tells_nothing_of_itself_is_drawn_in_one_colour(tmp_path: Path) -> None:
     adata = encoded()
     del adata.uns["X_totalVI"]

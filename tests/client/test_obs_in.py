@@ -12,6 +12,7 @@ from tests.client.fake_client import FakeClient, answer, card
 from tests.client.made_up import BATCH, CELLS, COUNTS, N_CELLS, PROTEIN_COUNTS, Z, adata
 from totalvi_client import CategoricalField, InputError
 from totalvi_client.embedding import embed
+from totalvi_client.obs_columns import label_column
 
 
 def of_batches(*labels: Any) -> FakeClient:
@@ -194,3 +195,22 @@ def test_a_batch_given_to_a_model_that_takes_none_is_told() -> None:
 
 def test_the_names_in_messages_are_the_cells() -> None:
     assert CELLS[4] == "cell4"
+
+
+def test_a_name_for_a_label_that_is_nowhere() -> None:
+    with pytest.raises(InputError, match=r"batch_map= renames 'B0', and obs\['batch'\] has no such label; there is"):
+        embed(adata(), FakeClient(), batch_map={"B0": "b1"})
+    with pytest.raises(InputError, match=r"renames 'B0', and what is given for all cells has no such label"):
+        embed(adata(), FakeClient(), batch="b0", batch_map={"B0": "b1"})
+    embed(adata(), FakeClient(), batch="mine", batch_map={"mine": "b1"})
+
+
+def test_truth_among_numbers_is_no_number() -> None:
+    column = label_column(np.array([1, True, None, 0, False, "x"], dtype=object))
+    labels = [column.categories[code] if code >= 0 else None for code in column.codes]
+    assert [(type(label), label) for label in labels] == [
+        (int, 1), (bool, True), (type(None), None), (int, 0), (bool, False), (str, "x")
+    ]  # fmt: skip
+    mixed = pd.Series([True if i % 2 else 1 for i in range(N_CELLS)], dtype=object).to_list()
+    with pytest.raises(InputError, match="True unknown to the model"):
+        embed(adata(batch=np.array(mixed, dtype=object)), of_batches(1, 2))

@@ -10,9 +10,10 @@ import pytest
 import scipy.sparse as sp
 
 from tests.client.fake_client import PROTEINS, FakeClient, answer, card
-from tests.client.made_up import BATCH, CELLS, COUNTS, PROTEIN_COUNTS, Z, adata
+from tests.client.made_up import BATCH, CELLS, COUNTS, N_CELLS, PROTEIN_COUNTS, Z, adata
 from totalvi_client import InputError
 from totalvi_client.embedding import embed
+from totalvi_client.matrices import ArrayMatrix, as_dense
 
 
 def with_proteins(key: str, values: Any) -> Any:
@@ -153,3 +154,65 @@ def test_not_measured_in_a_batch_is_no_count() -> None:
     values.iloc[5:, 1] = np.nan
     with pytest.raises(InputError, match=r"not finite in cell cell5; where something was not measured put 0"):
         embed(with_proteins("protein_expression", values), FakeClient())
+
+
+NO_COUNTS = {
+    "log-normalised": np.log1p,
+    "scaled or centred": lambda counts: counts - counts.mean(axis=0),
+}
+
+
+@pytest.mark.parametrize("looks", NO_COUNTS)
+@pytest.mark.parametrize("proteins", [None, "protein_expression"])
+def test_other_numbers_than_counts_are_told_for_what_they_are(looks: str, proteins: Any) -> None:
+    values = NO_COUNTS[looks](frame())
+    with pytest.raises(InputError, match=rf"looks {looks}.*name the raw protein counts by proteins=") as refusal:
+        embed(with_proteins("protein_expression", values), FakeClient(), proteins=proteins)
+    assert "allow_non_integer" not in str(refusal.value)
+
+
+def test_they_are_taken_from_where_they_are_counts() -> None:
+    data = with_proteins("protein_expression", np.log1p(frame()))
+    data.obsm["adt"] = frame()
+    assert embed(data, FakeClient()).protein_counts == "obsm['adt']"
+
+
+def test_log_normalised_proteins_that_are_asked_for() -> None:
+    data = with_proteins("protein_expression", np.log1p(frame()))
+    with pytest.raises(InputError, match="looks log-normalised"):
+        embed(data, FakeClient(), allow_non_integer=True)
+    embed(data, FakeClient(), proteins="protein_expression", allow_non_integer=True)
+
+
+def test_entries_of_one_place_add_up_beyond_their_type() -> None:
+    counts = PROTEIN_COUNTS.astype(np.uint8)
+    columns = np.tile([0, 1, 2, 0, 1, 2], N_CELLS)
+    entries = np.concatenate([counts, np.full_like(counts, 251)], axis=1).reshape(-1)
+    rows = sp.csr_matrix((entries, columns, np.arange(N_CELLS + 1) * 6), shape=counts.shape)
+    client = FakeClient()
+
+    embed(with_proteins("adt", rows), client, protein_names=PROTEINS)
+
+    expected = PROTEIN_COUNTS + 251
+    assert np.array_equal(client.sent[0].protein_counts, expected)
+    # Which scipy adds up when it turns them around.
+    listed = sp.coo_matrix((entries, (np.repeat(np.arange(N_CELLS), 6), columns)), shape=counts.shape)
+    assert np.array_equal(as_dense(ArrayMatrix(listed).rows(0, N_CELLS)), expected)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float64", object, "uint8"])
+def test_columns_of_any_type_of_number(kind: Any) -> None:
+    data = with_proteins("adt", frame().astype(kind))
+    embed(data, FakeClient())
+    assert np.array_equal(data.obsm["X_totalVI"], Z)
+
+
+def test_columns_with_blanks_or_text() -> None:
+    values = frame().astype("Int64")
+    values.iloc[5, 1] = pd.NA
+    with pytest.raises(InputError, match=r"not finite in cell cell5;"):
+        embed(with_proteins("adt", values), FakeClient())
+    values = frame().astype(object)
+    values.iloc[5, 1] = "many"
+    with pytest.raises(InputError, match=r"obsm\['adt'\] of the AnnData is not all numbers .*'many'"):
+        embed(with_proteins("adt", values), FakeClient())

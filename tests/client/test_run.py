@@ -116,6 +116,24 @@ def test_what_was_there_under_the_key_is_replaced(source: Path, tmp_path: Path) 
     assert data.uns["X_totalVI"]["n_samples"] == 0
 
 
+def test_what_an_earlier_run_wrote_goes_with_it(source: Path, tmp_path: Path) -> None:
+    for path in (source, written(mdata(), tmp_path / "cells.h5mu")):
+        encode_file(path, path, FakeClient(), **EVERYTHING, seed=1)
+        encode_file(path, path, FakeClient(), distribution=True, key="X_other")
+        told = read(path).uns
+        assert "obsm['X_latent_qzv']" not in told["X_totalVI"]["written"]
+
+        encode_file(path, path, FakeClient())
+        data = read(path)
+        assert {"X_latent_qzm", "X_latent_qzv"} <= set(data.obsm)
+        encode_file(path, path, FakeClient(), key="X_other")
+
+        data = read(path)
+        for part in [data, *([data.mod["rna"]] if path.suffix == ".h5mu" else [])]:
+            assert {"X_totalVI", "X_other"} == set(part.obsm) - {"protein_expression", "rna", "prot"}
+            assert "totalVI_library_size" not in part.obs
+
+
 def test_into_the_same_file(source: Path) -> None:
     encode_file(source, source, FakeClient(), library=True)
     data = read(source)
@@ -276,7 +294,8 @@ def test_another_question_begins_anew_and_says_so(
 
 def test_a_map_of_labels_of_several_types_is_part_of_the_question(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
-    choices = {"batch_map": {1: "b0", "x": "b1"}, "protein_names": None}
+    written(adata(batch=np.arange(N_CELLS) % 2), source)
+    choices = {"batch_map": {0: "b0", "1": "b1"}, "protein_names": None}
     interrupted(source, out, **choices)
     assert encode_file(source, out, FakeClient(), slice_cells=7, **choices).resumed_cells == 21
 

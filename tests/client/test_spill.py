@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from totalvi_client import InputError
+from totalvi_client.damage import damaged
 from totalvi_client.matrices import ArrayMatrix, Columns, StoredCsr, as_csr, as_dense
 from totalvi_client.spill import stored_csc
 
@@ -31,6 +37,41 @@ def test_rows_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_
             assert rows.has_sorted_indices
             assert np.array_equal(rows.toarray(), COUNTS[start:stop])
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+def columns_in(path: Path) -> Any:
+    matrix = sp.csc_matrix(COUNTS)
+    file = h5py.File(path, "w")
+    for part in ("data", "indices", "indptr"):
+        file[part] = getattr(matrix, part)
+    return file
+
+
+@pytest.mark.parametrize("fails", ["write", "flush"])
+def test_a_full_disk_is_not_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, fails, full)
+    with columns_in(tmp_path / "x.h5") as file:
+        stored = stored_csc(file, COUNTS.shape, tmp_path)
+        with pytest.raises(InputError, match=r"No space left.*make room there") as refusal, damaged(tmp_path / "x.h5"):
+            stored.rows(0, 1)
+    assert f"sorted by cells in {tmp_path}" in str(refusal.value)
+
+
+def test_too_little_room_is_seen_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("totalvi_client.spill.BLOCK_BYTES", 100)
+    needed = 12 * np.count_nonzero(COUNTS)
+    for free in (needed - 1, needed):
+        monkeypatch.setattr("totalvi_client.spill.shutil.disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        with columns_in(tmp_path / "x.h5") as file:
+            stored = stored_csc(file, COUNTS.shape, tmp_path)
+            if free == needed:
+                assert np.array_equal(stored.rows(0, 9).toarray(), COUNTS[:9])
+                continue
+            with pytest.raises(InputError, match=r"GB left, and about .* needed to sort the counts.*make room there"):
+                stored.rows(0, 9)
 
 
 def test_rows_of_everything_else(tmp_path: Path) -> None:
