@@ -68,7 +68,9 @@ def encode_cells(plan: Plan, client: Client, take: Take, *, first: int = 0, prog
         _check_card(plan, client)
         return
     options: dict[str, Any] = plan.options()
-    answers = client.encode_stream(plan.slices(first), first_cell=first, in_flight=plan.choices.in_flight, **options)
+    answers = client.encode_stream(
+        plan.slices(first), sha256=plan.card.sha256, first_cell=first, in_flight=plan.choices.in_flight, **options
+    )
     for encoding in answers:
         expected = min(plan.slice_cells, plan.n_cells - done)
         if encoding.n_cells != expected or str(encoding.model_version) != str(plan.card.version):

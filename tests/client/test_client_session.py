@@ -288,6 +288,14 @@ def test_a_model_that_was_exchanged_meanwhile_is_noticed(change: str) -> None:
         stream(Talk(exchanged), [1, 1, 1], model="m")
 
 
+def test_a_stream_is_of_the_artifact_that_was_looked_at() -> None:
+    talk = Talk(Server())
+    for sha256 in ("a" * 64, None):
+        talk.run(Stream(talk.session, read_options(), None, sha256).open(talk.session.deadline(None)))
+    with pytest.raises(ModelChanged, match="encode all of them again"):
+        talk.run(Stream(talk.session, read_options(), None, "b" * 64).open(talk.session.deadline(None)))
+
+
 def test_a_slice_of_its_own_needs_no_second_look() -> None:
     talk = Talk(Server())
     stream(talk, [3], model="m")

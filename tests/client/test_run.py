@@ -346,6 +346,12 @@ def test_no_slice_of_a_model_that_was_exchanged_is_kept(
     assert len(client.sent) == 8
 
 
+def test_the_stream_is_told_which_artifact_the_plan_is_for(source: Path, tmp_path: Path) -> None:
+    client = FakeClient()
+    encode_file(source, tmp_path / "out.h5ad", client)
+    assert client.options["sha256"] == client.card.sha256
+
+
 def test_a_model_that_is_exchanged_when_all_cells_are_there(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     interrupted(source, out, 7)
