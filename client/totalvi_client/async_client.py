@@ -92,6 +92,7 @@ class AsyncClient(Caller):
         proteins: Iterable[str] | None = None,
         model: str | None = None,
         version: str | int | None = None,
+        sha256: str | None = None,
         outputs: Iterable[str] | None = None,
         n_samples: int = 0,
         seed: int | None = None,
@@ -115,7 +116,7 @@ class AsyncClient(Caller):
             min_gene_coverage=min_gene_coverage,
             allow_non_integer=allow_non_integer,
         )
-        stream = self._stream(options, priority)
+        stream = self._stream(options, priority, sha256)
         check_in_flight(in_flight)
 
         async def taken() -> AsyncIterator[Slice]:

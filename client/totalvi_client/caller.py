@@ -104,8 +104,8 @@ class Caller:
         )
         return Asked(read, asked, _checked_priority(priority) or self._priority, deadline)
 
-    def _stream(self, options: Options, priority: Priority | None) -> Stream:
-        return Stream(self._session, options, _checked_priority(priority) or self._priority or "bulk")
+    def _stream(self, options: Options, priority: Priority | None, sha256: str | None = None) -> Stream:
+        return Stream(self._session, options, _checked_priority(priority) or self._priority or "bulk", sha256)
 
 
 def version_text(version: str | int | None) -> str | None:

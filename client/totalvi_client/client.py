@@ -156,6 +156,7 @@ class Client(Caller):
         proteins: Iterable[str] | None = None,
         model: str | None = None,
         version: str | int | None = None,
+        sha256: str | None = None,
         outputs: Iterable[str] | None = None,
         n_samples: int = 0,
         seed: int | None = None,
@@ -178,6 +179,8 @@ class Client(Caller):
             proteins: likewise.
             model: likewise.
             version: likewise.
+            sha256: digest of the model's artifact as its card told it, where that was looked at before; None: whatever
+                it is as the stream begins.
             outputs: likewise.
             n_samples: likewise.
             seed: one for all slices; None: one is drawn, and stands in each `samples.seed`.
@@ -192,8 +195,8 @@ class Client(Caller):
             InputError: what is given cannot be sent.
             ServiceError: the server refuses a slice; `cells` of the error are the first and the last of it.
             NoAnswer: no server answers.
-            ModelChanged: the model was exchanged under its version meanwhile; told at the end, when all slices have
-                been given: do not trust them.
+            ModelChanged: the model was exchanged under its version, before the first slice (given `sha256`) or since;
+                that is told at the end, when all slices have been given: do not trust them.
         """
         options = read_options(
             genes=genes,
@@ -207,7 +210,7 @@ class Client(Caller):
             min_gene_coverage=min_gene_coverage,
             allow_non_integer=allow_non_integer,
         )
-        stream = self._stream(options, priority)
+        stream = self._stream(options, priority, sha256)
         check_in_flight(in_flight)
         checked_timeout(timeout)
         return self._encodings(stream, slices, timeout, in_flight)

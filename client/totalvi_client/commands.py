@@ -90,6 +90,7 @@ def encode(arguments: argparse.Namespace, told: Told) -> None:
     out = _out_of(arguments, source)
     _check_plot(arguments, source, out)
     run = _needs_anndata("totalvi_client.run")
+    run.check_there(source)
     with _client(arguments) as client:
         progress = told.progress_of(source, out.with_name(f"{out.name}.part"))
         report: Report = run.encode_file(
@@ -130,6 +131,7 @@ def check(arguments: argparse.Namespace, told: Told) -> None:
     """Tell how a file fits."""
     source = Path(arguments.source)
     run = _needs_anndata("totalvi_client.run")
+    run.check_there(source)
     with _client(arguments) as client:
         progress = told.progress_of(source)
         report: Report = run.check_file(source, client, progress=progress, **_choices(arguments, client))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from totalvi_client.choices import Choices
 from totalvi_client.client import Client
-from totalvi_client.errors import InputError, UnexpectedAnswer
+from totalvi_client.errors import InputError, ModelChanged, NotFound, UnexpectedAnswer
 from totalvi_client.part_file import Arrays
 from totalvi_client.plan import Plan
 from totalvi_client.results import Card, Notice
@@ -58,15 +58,19 @@ def encode_cells(plan: Plan, client: Client, take: Take, *, first: int = 0, prog
 
     Raises:
         InputError: for counts that are none.
+        ModelChanged: the model is not the plan's any more, be it that all cells were there already.
         TotalviError: for what the server refuses, or where it does not answer.
     """
     done = first
     if progress is not None:
         progress(done, plan.n_cells)
     if done == plan.n_cells:
+        _check_card(plan, client)
         return
     options: dict[str, Any] = plan.options()
-    answers = client.encode_stream(plan.slices(first), first_cell=first, in_flight=plan.choices.in_flight, **options)
+    answers = client.encode_stream(
+        plan.slices(first), sha256=plan.card.sha256, first_cell=first, in_flight=plan.choices.in_flight, **options
+    )
     for encoding in answers:
         expected = min(plan.slice_cells, plan.n_cells - done)
         if encoding.n_cells != expected or str(encoding.model_version) != str(plan.card.version):
@@ -81,3 +85,18 @@ def encode_cells(plan: Plan, client: Client, take: Take, *, first: int = 0, prog
             progress(done, plan.n_cells)
     if done != plan.n_cells:
         raise UnexpectedAnswer(f"the answers ended after {done} of {plan.n_cells} cells")
+    _check_card(plan, client)
+
+
+def _check_card(plan: Plan, client: Client) -> None:
+    """Look whether the model is still the one that the plan was made for: the stream knows only its own slices."""
+    card = plan.card
+    try:
+        digest = client.model(card.name, card.version).sha256
+    except NotFound:
+        digest = ""
+    if digest != card.sha256:
+        raise ModelChanged(
+            f"version {card.version} of model {card.name} was exchanged or removed while cells were encoded with it: "
+            "encode all of them again"
+        )

@@ -26,11 +26,13 @@ def in_order(work: Callable[[In, threading.Event], Out], items: Iterable[In], n_
     """
     over = threading.Event()
     window: collections.deque[concurrent.futures.Future[Out]] = collections.deque()
-    threads = concurrent.futures.ThreadPoolExecutor(n_at_a_time, thread_name_prefix="totalvi-client")
     source = iter(items)
     try:
         for item in source:
-            window.append(threads.submit(work, item, over))
+            future: concurrent.futures.Future[Out] = concurrent.futures.Future()
+            # A pool's threads are waited for as the program ends, and one that waits for a dead server never does.
+            threading.Thread(target=_work, args=(future, work, item, over), name="totalvi-client", daemon=True).start()
+            window.append(future)
             # Let go, or the last slice would be held while its reader works.
             del item
             if len(window) == n_at_a_time:
@@ -38,9 +40,19 @@ def in_order(work: Callable[[In, threading.Event], Out], items: Iterable[In], n_
         while window:
             yield window.popleft().result()
     finally:
-        over.set()
         # Whoever has failed or left need not wait for the calls that are under way.
-        threads.shutdown(wait=False, cancel_futures=True)
+        over.set()
+
+
+def _work(
+    future: concurrent.futures.Future[Out], work: Callable[[In, threading.Event], Out], item: In, over: threading.Event
+) -> None:
+    try:
+        result = work(item, over)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 async def in_order_async(

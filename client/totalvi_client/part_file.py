@@ -6,6 +6,7 @@ is killed, the records before the last are whole, and the last is whole or is cu
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,6 +27,8 @@ _MAGIC = b"totalvi-part 1\n"
 _RECORD = struct.Struct("<QQQQI")
 """First cell, cells, bytes of the values, bytes of the warnings, checksum of both."""
 _MOST_HEADER = 1 << 24
+_SHOWN = 60
+"""Characters of what was asked then and now, up to which a message shows them."""
 
 Arrays = list[npt.NDArray[np.float32]]
 
@@ -38,7 +41,7 @@ class PartFile:
         question: what is answered, as JSON; another question is another answer.
         facts: what the run drew for itself; where there are slices already, those of the run that began it are kept.
         kept: what each cell has.
-        resume: False: begin anew in any case.
+        resume: False: begin anew, whatever slices are there.
 
     Attributes:
         facts: of the run that began it.
@@ -47,7 +50,7 @@ class PartFile:
         restarted: why what was there could not be used, or None.
 
     Raises:
-        InputError: another run has it.
+        InputError: another run has it, it holds finished slices of another question, or it is none of ours.
     """
 
     def __init__(
@@ -60,26 +63,34 @@ class PartFile:
         self.done = 0
         self.notices: list[Notice] = []
         self.restarted: str | None = None
+        self._removed = False
         self._file = _locked(path)
         try:
             self._begin(json.loads(json.dumps(question)), resume)
         except BaseException:
-            self._file.close()
+            self._close_failed()
             raise
 
     def _begin(self, question: Mapping[str, Any], resume: bool) -> None:
+        first = self._file.read(len(_MAGIC))
+        if not _MAGIC.startswith(first):
+            raise InputError(
+                f"{self.path} is needed to keep what is finished, but there is a file of that name which no run has "
+                "left; move it away, or name another result"
+            )
         header = _header(self._file) if resume else None
-        size = os.fstat(self._file.fileno()).st_size
         if header is not None and header.get("question") == question:
             self.facts = header["facts"]
             self._first_record = self._file.tell()
             self._find_records()
             return
-        if size and resume:
-            self.restarted = _difference(header, question)
+        if header is not None:
+            self._refuse_if_finished(header, question)
+        elif first and resume:
+            self.restarted = "what an earlier run left cannot be read"
         self._file.seek(0)
         self._file.truncate()
-        line = json.dumps({"question": question, "facts": self.facts}).encode()
+        line = json.dumps({"question": question, "facts": self.facts, "cell_bytes": self._cell_bytes}).encode()
         self._file.write(_MAGIC + _checked(line))
         self._file.flush()
         self._first_record = self._file.tell()
@@ -88,9 +99,19 @@ class PartFile:
         """Itself; leaving closes it, and it stays."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close it."""
-        self._file.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Close it; without a slice there is nothing to keep."""
+        if not self.done and not self._removed:
+            self.remove()
+        if kind is None:
+            self._file.close()
+        else:
+            self._close_failed()
+
+    def _close_failed(self) -> None:
+        # Closing writes what a full disk did not take; its error is not to stand before the one that tells what to do.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def append(self, arrays: Arrays, notices: Sequence[Notice]) -> None:
         """Add the next slice.
@@ -122,7 +143,9 @@ class PartFile:
         self._file.seek(0, os.SEEK_END)
 
     def remove(self) -> None:
-        """Delete it: the result is in its place."""
+        """Delete it: the result is in its place, or its slices are of no use."""
+        # Once: what has its name afterwards is another run's.
+        self._removed = True
         self.path.unlink(missing_ok=True)
 
     def _split(self, values: bytes, n_cells: int) -> Arrays:
@@ -133,6 +156,21 @@ class PartFile:
             arrays.append(array.reshape(n_cells, *part.shape))
             start += size
         return arrays
+
+    def _refuse_if_finished(self, header: Mapping[str, Any], question: Mapping[str, Any]) -> None:
+        """Leave the slices of another question alone; they may be the work of a night."""
+        done, cell_bytes = 0, self._cell_bytes
+        self._cell_bytes = header.get("cell_bytes", cell_bytes)
+        while (record := self._record()) is not None and record[0] == done:
+            done += record[1]
+        self._cell_bytes = cell_bytes
+        if done:
+            difference = _difference(header.get("question", {}), question)
+            raise InputError(
+                f"{self.path} keeps {done:,} cells that an earlier run has finished, but it was asked something else "
+                f"({difference}): ask the same again to go on there, or give --restart (in Python resume=False) to "
+                "forget them and begin anew"
+            )
 
     def _find_records(self) -> None:
         end = self._file.tell()
@@ -187,6 +225,7 @@ def _checked(line: bytes) -> bytes:
 
 
 def _header(file: BinaryIO) -> dict[str, Any] | None:
+    file.seek(0)
     if file.read(len(_MAGIC)) != _MAGIC:
         return None
     head = file.read(8 + 32)
@@ -200,9 +239,12 @@ def _header(file: BinaryIO) -> dict[str, Any] | None:
     return header
 
 
-def _difference(header: Mapping[str, Any] | None, question: Mapping[str, Any]) -> str:
-    if header is None:
-        return "what an earlier run left cannot be read"
-    before = header.get("question", {})
-    changed = sorted(key for key in before.keys() | question.keys() if before.get(key) != question.get(key))
-    return f"an earlier run was about something else (other {', '.join(changed)})"
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is another, and where that is short what it was and is."""
+    told = []
+    for key in sorted(before.keys() | now.keys()):
+        was, has = before.get(key), now.get(key)
+        if was != has:
+            values = f": {was} then, {has} now" if len(f"{was}{has}") <= _SHOWN else ""
+            told.append(f"{key}{values}" if values else f"another {key}")
+    return "; ".join(told)

@@ -43,6 +43,11 @@ _PROBLEM: Final = "application/problem+json"
 _CONNECT_S: Final = 10.0
 """A host that takes longer is not there; another attempt may reach another one."""
 
+_ENCODED_S: Final = 300.0
+_TOLD_S: Final = 30.0
+"""Without a deadline: a server that is silent for so long has vanished, whatever its connection says. What it only has
+to look up it tells sooner."""
+
 _LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=60.0)
 """Connections are kept for less than the server's own 75 s, so that it is not the server that closes them."""
 
@@ -73,7 +78,7 @@ class RestTransport:
             TotalviError: there is none.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
-        timeouts = _timeouts(timeout_s)
+        timeouts = _timeouts(question, timeout_s)
 
         def tighten(event: str, _: Any) -> None:
             # httpx's timeouts are each step's own; what is left is less at each.
@@ -113,7 +118,7 @@ class AsyncRestTransport:
             TotalviError: there is none.
         """
         request = self._client.build_request(
-            **_request(self._target, question, timeout_s), extensions={"timeout": _timeouts(timeout_s)}
+            **_request(self._target, question, timeout_s), extensions={"timeout": _timeouts(question, timeout_s)}
         )
         try:
             response = await asyncio.wait_for(self._client.send(request), timeout_s)
@@ -173,9 +178,10 @@ def _trust(target: Target) -> ssl.SSLContext | bool:
     return context
 
 
-def _timeouts(timeout_s: float | None) -> dict[str, float | None]:
-    connect = _CONNECT_S if timeout_s is None else min(timeout_s, _CONNECT_S)
-    return {"connect": connect, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
+def _timeouts(question: Question, timeout_s: float | None) -> dict[str, float]:
+    if timeout_s is None:
+        timeout_s = _ENCODED_S if question.method in (Method.ENCODE, Method.VALIDATE) else _TOLD_S
+    return {"connect": min(timeout_s, _CONNECT_S), "read": timeout_s, "write": timeout_s, "pool": timeout_s}
 
 
 def _request(target: Target, question: Question, timeout_s: float | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from totalvi_client.cells import ReadCells
 from totalvi_client.errors import (
     TOO_LATE,
     DeadlineExceeded,
+    NoAnswer,
     NotFound,
     ServiceError,
     TooLarge,
@@ -101,6 +102,7 @@ class Session:
     ) -> None:
         self._retry, self._tells_limits, self._clock, self._lot = retry, tells_limits, clock, lot
         self._limits: Limits | None = None if tells_limits else Limits()
+        self._heard = False
 
     def deadline(self, timeout_s: float | None) -> Deadline:
         """A deadline that begins now."""
@@ -194,10 +196,13 @@ class Session:
                 raise DeadlineExceeded(TOO_LATE, request_id=question.request_id)
             try:
                 answer: Answer = yield Ask(question, left_s)
+                self._heard = True
                 return answer
             except TotalviError as error:
                 n_made += 1
-                wait_s = self._retry.wait_s(error, n_made, self._lot(), deadline.left_s())
+                # A refusal is an answer too, as of a server that is starting.
+                self._heard = self._heard or not isinstance(error, NoAnswer | DeadlineExceeded)
+                wait_s = self._retry.wait_s(error, n_made, self._lot(), deadline.left_s(), heard=self._heard)
                 if wait_s is None:
                     raise
             yield Pause(wait_s)

@@ -38,10 +38,11 @@ class Stream:
         session: asks.
         options: of the matrix.
         priority: whose turn the cells take.
+        sha256: digest that the card is to have; None: any.
     """
 
-    def __init__(self, session: Session, options: Options, priority: str | None) -> None:
-        self._session, self._options, self._priority = session, options, priority
+    def __init__(self, session: Session, options: Options, priority: str | None, sha256: str | None = None) -> None:
+        self._session, self._options, self._priority, self._sha256 = session, options, priority, sha256
         self._next_cell = options.first_cell
         self._n_slices = 0
         self._has_proteins: bool | None = None
@@ -49,9 +50,15 @@ class Stream:
         self._card: Card | None = None
 
     def open(self, deadline: Deadline) -> Steps[Card]:
-        """Find the model, and stay with its version from here on."""
+        """Find the model, and stay with its version from here on.
+
+        Raises:
+            ModelChanged: it has another digest than it is to have.
+        """
         card = yield from self._session.ready_model(self._options.model, self._options.version, deadline)
         self._options = dataclasses.replace(self._options, model=card.name, version=card.version)
+        if self._sha256 not in (None, card.sha256):
+            raise self._changed()
         self._card = card
         return card
 

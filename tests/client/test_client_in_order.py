@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.saves import ROOT
 from totalvi_client.in_order import in_order, in_order_async
 
 PATIENCE_S = 20.0
@@ -85,6 +88,25 @@ def test_items_that_fail_to_come_fail_the_reader() -> None:
 
     with pytest.raises(OSError, match="gone"):
         list(in_order(lambda item, _: item, items(), 2))
+
+
+LEFT = """
+import threading
+from totalvi_client.in_order import in_order
+def work(item, over):
+    if item:
+        threading.Event().wait()
+results = in_order(work, range(2), 2)
+next(results)
+raise KeyError("the end")
+"""
+
+
+def test_a_program_ends_while_a_call_hangs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT], cwd=ROOT / "client", capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, b"KeyError: 'the end'")
 
 
 async def test_tasks_do_the_same() -> None:

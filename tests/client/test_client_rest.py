@@ -20,7 +20,7 @@ from totalvi_client.errors import (
     Untrusted,
 )
 from totalvi_client.question import Method, Question, read_timing
-from totalvi_client.rest import _answer, _failure, _request, read_retry_after
+from totalvi_client.rest import _answer, _failure, _request, _timeouts, read_retry_after
 from totalvi_client.target import read_target
 
 ENCODE = Question(Method.ENCODE, b"body", priority="bulk", request_id="mine")
@@ -137,6 +137,15 @@ def test_answers_of_something_between(status: int, kind: type[Exception], again:
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert read_retry_after(value, now=lambda: 60.0) == seconds
+
+
+@pytest.mark.parametrize(("method", "seconds"), [(Method.ENCODE, 300), (Method.VALIDATE, 300), (Method.MODEL, 30)])
+def test_a_server_that_vanished_is_not_waited_for_without_end(method: Method, seconds: float) -> None:
+    question = Question(method, model="m")
+    assert _timeouts(question, None) == {"connect": 10, "read": seconds, "write": seconds, "pool": seconds}
+    assert _timeouts(question, 5000) == {"connect": 10, "read": 5000, "write": 5000, "pool": 5000}
+    given_up = _failure(httpx.ReadTimeout("The read operation timed out"), question, late=False)
+    assert (type(given_up), given_up.may_retry) == (Unreachable, True)
 
 
 def test_failures_of_the_connection() -> None:

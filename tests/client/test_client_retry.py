@@ -51,7 +51,7 @@ def test_once_is_once() -> None:
     assert Retry(attempts=1).wait_s(Unreachable("x"), 1, 1.0, None) is None
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_wait_s": -1}, {"first_wait_s": 11}])
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_attempts": 0}, {"first_wait_s": -1}, {"first_wait_s": 11}])
 def test_what_cannot_work(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Retry(**wrong)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from totalvi_client.errors import (
 from totalvi_client.options import read_options
 from totalvi_client.question import Answer, Method, Question
 from totalvi_client.results import Encoding, Limits
-from totalvi_client.retry import Retry
+from totalvi_client.retry import PATIENT, Retry
 from totalvi_client.stream import Stream
 from totalvi_client.stubs import totalvi_v1_pb2 as pb
 
@@ -112,6 +112,21 @@ def test_attempts_end_with_the_last_error() -> None:
         talk.run(talk.session.answered(MODELS, talk.session.deadline(None)))
     assert caught.value is errors[2]
     assert talk.asked == [(MODELS, None)] * 3
+
+
+def test_a_patient_one_is_so_once_a_server_has_answered() -> None:
+    """Until then the address may be wrong, and its user waits for nothing."""
+
+    def asked(*replies: Answer | Exception) -> int:
+        talk = Talk([*replies, *[Unreachable("refused")] * 20], retry=PATIENT)
+        with pytest.raises(Unreachable):
+            for _ in range(2):
+                talk.run(talk.session.answered(MODELS, talk.session.deadline(None)))
+        return len(talk.questions)
+
+    assert asked() == 5
+    assert asked(answer()) == 1 + PATIENT.attempts
+    assert asked(Unavailable("the service is starting")) == PATIENT.attempts
 
 
 def test_no_pause_beyond_the_deadline() -> None:
@@ -271,6 +286,14 @@ def test_a_model_that_was_exchanged_meanwhile_is_noticed(change: str) -> None:
 
     with pytest.raises(ModelChanged):
         stream(Talk(exchanged), [1, 1, 1], model="m")
+
+
+def test_a_stream_is_of_the_artifact_that_was_looked_at() -> None:
+    talk = Talk(Server())
+    for sha256 in ("a" * 64, None):
+        talk.run(Stream(talk.session, read_options(), None, sha256).open(talk.session.deadline(None)))
+    with pytest.raises(ModelChanged, match="encode all of them again"):
+        talk.run(Stream(talk.session, read_options(), None, "b" * 64).open(talk.session.deadline(None)))
 
 
 def test_a_slice_of_its_own_needs_no_second_look() -> None:

@@ -130,6 +130,18 @@ def test_what_is_not_installed_is_told_with_how_to_get_it(
     assert "files need h5py: pip install 'totalvi-client[anndata]'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", [["check"], ["encode", "-o", "OUT"]])
+def test_a_mistyped_file_is_told_before_a_server_is_waited_for(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("anndata")
+    monkeypatch.setattr(commands, "_client", lambda _: pytest.fail("a server is asked"))
+    arguments = [text.replace("OUT", str(tmp_path / "out.h5ad")) for text in command]
+    # The label's type would be asked of the server.
+    assert cli.main([*arguments, "none.h5ad", "--batch", "1"]) == 1
+    assert capsys.readouterr().err == "totalvi-client: there is no file none.h5ad\n"
+
+
 def test_whoever_closes_standard_error_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.StringIO):
         def write(self, _: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from totalvi_client import InputError, Notice
-from totalvi_client.part_file import PartFile
+from totalvi_client.damage import writing
+from totalvi_client.part_file import _MAGIC, PartFile
 from totalvi_client.plan import Kept
 
 KEPT = (Kept("z", "obsm", (3,)), Kept("size", "obs", ()))
@@ -77,18 +80,78 @@ def test_any_byte_flipped(tmp_path: Path) -> None:
     expected = {0: 0, 4: 1, 8: 2, 10: 3}
     for position in range(len(whole)):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x41]) + whole[position + 1 :])
+        if position < len(_MAGIC):
+            with pytest.raises(InputError, match="no run has left"):
+                opened(path)
+            continue
         with opened(path) as part:
             # Up to the slice with the flipped byte, and not beyond.
             assert expected[part.done] == max(sum(position >= size for size in sizes) - 1, 0)
             assert len(content(part)) == expected[part.done]
 
 
-def test_another_question(tmp_path: Path) -> None:
-    filled(tmp_path / "x.part")
-    with opened(tmp_path / "x.part", QUESTION | {"model": ["a", "2"], "more": 1}) as part:
-        assert part.done == 0
-        assert part.restarted == "an earlier run was about something else (other model, more)"
-        assert not content(part)
+def test_the_slices_of_another_question_are_left_alone(tmp_path: Path) -> None:
+    path, other = tmp_path / "x.part", QUESTION | {"model": ["a", "2"], "more": 1, "long": "x" * 99}
+    filled(path)
+    before = path.read_bytes()
+    # Whatever is kept of each cell: slices of another size are slices.
+    for kept in (KEPT, KEPT[:1]):
+        with pytest.raises(
+            InputError,
+            match=r"keeps 10 cells .* something else \(another long; model: \['a', '1'\] then, \['a', '2'\] now; "
+            r"more: None then, 1 now\): ask the same again .*, or give --restart \(in Python resume=False\)",
+        ):
+            PartFile(path, other, {"seed": 7}, kept, resume=True)
+    assert path.read_bytes() == before
+    with opened(path, other, resume=False) as part:
+        assert (part.done, part.restarted) == (0, None)
+
+
+def test_another_question_without_slices_is_nobodys_loss(tmp_path: Path) -> None:
+    path = tmp_path / "x.part"
+    sizes = filled(path)
+    # Killed while it wrote its first slice.
+    path.write_bytes(path.read_bytes()[: sizes[1] - 1])
+    with opened(path, QUESTION | {"more": 1}) as part:
+        assert (part.done, part.restarted) == (0, None)
+
+
+def test_without_a_slice_nothing_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "x.part"
+    with pytest.raises(ConnectionAbortedError), opened(path):
+        raise ConnectionAbortedError
+    assert not path.exists()
+    with opened(path) as part:
+        part.append(arrays(0, 4), ())
+        part.remove()
+        path.write_bytes(b"of the next run")
+    assert path.read_bytes() == b"of the next run"
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Disk(io.FileIO):
+        full = False
+
+        def write(self, data: Any) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    path = tmp_path / "x.part"
+    disk = Disk(path, "w+b")
+    monkeypatch.setattr("totalvi_client.part_file._locked", lambda _: io.BufferedRandom(disk))
+    with (
+        pytest.raises(InputError, match=r"cannot be written .*No space left on device.*make room"),
+        opened(path) as part,
+    ):
+        part.append(arrays(0, 4), ())
+        disk.full = True
+        with writing(tmp_path / "x"):
+            part.append(arrays(4, 4), ())
+    assert disk.closed
+    monkeypatch.undo()
+    with opened(path) as part:
+        assert part.done == 4
 
 
 def test_facts_of_the_first_run_stay(tmp_path: Path) -> None:
@@ -100,10 +163,12 @@ def test_facts_of_the_first_run_stay(tmp_path: Path) -> None:
         assert part.done == 0
 
 
-def test_a_file_of_somebody_else(tmp_path: Path) -> None:
-    (tmp_path / "x.part").write_bytes(b"a letter to my mother" * 10)
-    with opened(tmp_path / "x.part") as part:
-        assert part.restarted == "what an earlier run left cannot be read"
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_file_of_somebody_else(tmp_path: Path, resume: bool) -> None:
+    (tmp_path / "x.part").write_bytes(b"a letter to my mother")
+    with pytest.raises(InputError, match="which no run has left; move it away, or name another result"):
+        opened(tmp_path / "x.part", resume=resume)
+    assert (tmp_path / "x.part").read_bytes() == b"a letter to my mother"
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from tests.client.made_up import (
     written,
 )  # fmt: skip
 from tests.saves import ROOT
-from totalvi_client import InputError
+from totalvi_client import InputError, ModelChanged
 from totalvi_client.run import check_file, encode_file
 
 PATIENCE_S = 60.0
@@ -274,22 +275,40 @@ def test_a_seed_that_was_drawn_is_kept(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"batch_map": {"b0": "b1"}}, "choices"),
-        ({"slice_cells": 8}, "slices"),
-        ({"n_samples": 1, "seed": 3}, "choices, seed"),
-        ({"key": "X_other"}, "choices"),
+        ({"batch_map": {"b0": "b1"}}, """batch_map: None then, [["'b0'", "'b1'"]] now"""),
+        ({"slice_cells": 8}, "slice_cells: 7 then, 8 now"),
+        ({"n_samples": 1, "seed": 3}, "n_samples: 0 then, 1 now; seed: None then, 3 now"),
+        ({"key": "X_other"}, "key: 'X_totalVI' then, 'X_other' now"),
     ],
 )
-def test_another_question_begins_anew_and_says_so(
+def test_another_question_leaves_what_is_finished_alone(
     source: Path, tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
-    out = tmp_path / "out.h5ad"
+    out, client = tmp_path / "out.h5ad", FakeClient()
     interrupted(source, out)
+    before = (tmp_path / "out.h5ad.part").read_bytes()
 
-    report = encode_file(source, out, FakeClient(), **({"slice_cells": 7} | change))
+    with pytest.raises(InputError, match=f"keeps 21 cells .*{re.escape(f'({says})')}.* --restart"):
+        encode_file(source, out, client, **({"slice_cells": 7} | change))
 
-    assert report.resumed_cells == 0
-    assert report.restarted == f"an earlier run was about something else (other {says})"
+    assert (tmp_path / "out.h5ad.part").read_bytes() == before
+    assert not client.sent
+    assert encode_file(source, out, client, slice_cells=7).resumed_cells == 21
+
+
+def test_names_of_proteins_are_part_of_the_question_each_of_them(tmp_path: Path) -> None:
+    """Of a long Index pandas shows the ends alone."""
+    data = adata(proteins=False)
+    data.obsm["adt"] = np.zeros((N_CELLS, 200), dtype=np.float32)
+    source, out = written(data, tmp_path / "in.h5ad"), tmp_path / "out.h5ad"
+    names = [*card().proteins, *(f"other{i}" for i in range(197))]
+    swapped = [*names[:100], names[101], names[100], *names[102:]]
+    interrupted(source, out, proteins="adt", protein_names=pd.Index(names))
+
+    with pytest.raises(InputError, match=r"\(another protein_names\)"):
+        encode_file(source, out, FakeClient(), slice_cells=7, proteins="adt", protein_names=pd.Index(swapped))
+    report = encode_file(source, out, FakeClient(), slice_cells=7, proteins="adt", protein_names=names)
+    assert report.resumed_cells == 21
 
 
 def test_a_map_of_labels_of_several_types_is_part_of_the_question(source: Path, tmp_path: Path) -> None:
@@ -300,17 +319,87 @@ def test_a_map_of_labels_of_several_types_is_part_of_the_question(source: Path, 
     assert encode_file(source, out, FakeClient(), slice_cells=7, **choices).resumed_cells == 21
 
 
-def test_another_model_or_another_file_begins_anew(source: Path, tmp_path: Path) -> None:
+def test_another_model_or_another_file_is_another_question(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.h5ad"
     interrupted(source, out)
-    report = encode_file(source, out, FakeClient(card(sha256="cd" * 32)), slice_cells=7)
-    assert report.restarted == "an earlier run was about something else (other model)"
-    out.unlink()
-
-    interrupted(source, out)
+    with pytest.raises(InputError, match=r"\(another model digest; model version: 2 then, 3 now\)"):
+        encode_file(source, out, FakeClient(card(sha256="cd" * 32, version="3")), slice_cells=7)
     os.utime(source, ns=(1, 1))
-    report = encode_file(source, out, FakeClient(), slice_cells=7)
-    assert report.restarted == "an earlier run was about something else (other source file)"
+    with pytest.raises(InputError, match=r"\(another source file\)"):
+        encode_file(source, out, FakeClient(), slice_cells=7)
+    assert encode_file(source, out, FakeClient(), slice_cells=7, resume=False).resumed_cells == 0
+
+
+class Exchanged(FakeClient):
+    """Its model is exchanged under its version after so many slices; it is told at the end, as by a stream."""
+
+    def __init__(self, after: int, *, told_by_stream: bool) -> None:
+        super().__init__()
+        self._after, self._told_by_stream = after, told_by_stream
+
+    def encode_stream(self, slices: Any, **options: Any) -> Any:
+        for number, encoding in enumerate(super().encode_stream(slices, **options)):
+            if number == self._after:
+                self.card = card(sha256="cd" * 32)
+            yield encoding
+        if self._told_by_stream:
+            raise ModelChanged("encode all of them again")
+
+
+@pytest.mark.parametrize("told_by_stream", [True, False])
+@pytest.mark.parametrize(("finished", "after"), [(0, 4), (7, 0)])
+def test_no_slice_of_a_model_that_was_exchanged_is_kept(
+    source: Path, tmp_path: Path, finished: int, after: int, told_by_stream: bool
+) -> None:
+    """Also where one slice is left, which a stream takes for a matrix of its own."""
+    out = tmp_path / "out.h5ad"
+    interrupted(source, out, finished)
+
+    with pytest.raises(ModelChanged, match="encode all of them again"):
+        encode_file(source, out, Exchanged(after, told_by_stream=told_by_stream), slice_cells=7)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+    # The first model is back.
+    client = FakeClient()
+    assert encode_file(source, out, client, slice_cells=7).resumed_cells == 0
+    assert len(client.sent) == 8
+
+
+def test_the_stream_is_told_which_artifact_the_plan_is_for(source: Path, tmp_path: Path) -> None:
+    client = FakeClient()
+    encode_file(source, tmp_path / "out.h5ad", client)
+    assert client.options["sha256"] == client.card.sha256
+
+
+def test_a_model_that_is_exchanged_when_all_cells_are_there(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.h5ad"
+    interrupted(source, out, 7)
+    client = FakeClient(fails_after=1)
+    # Killed between its last slice and the look at the model.
+    with pytest.raises(KeyboardInterrupt):
+        encode_file(source, out, client, slice_cells=7, progress=lambda done, total: done == total and _interrupt())
+
+    def exchange(done: int, total: int) -> None:
+        client.card = card(sha256="cd" * 32)
+
+    with pytest.raises(ModelChanged):
+        encode_file(source, out, client, slice_cells=7, progress=exchange)
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    class Unasked(FakeClient):
+        def model(self, *_: Any) -> Any:
+            raise AssertionError
+
+    with pytest.raises(InputError, match="there is no file"):
+        check_file(tmp_path / "none.h5ad", Unasked())
+    with pytest.raises(InputError, match="there is no file"):
+        encode_file(tmp_path / "none.h5ad", tmp_path / "out.h5ad", Unasked())
 
 
 def test_not_to_be_resumed(source: Path, tmp_path: Path) -> None:
@@ -356,7 +445,7 @@ def test_a_source_that_changes_meanwhile(source: Path, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="was changed while it was read; run again"):
         encode_file(source, tmp_path / "out.h5ad", FakeClient(), slice_cells=7, progress=touch)
-    assert not (tmp_path / "out.h5ad").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["cells.h5ad"]
 
 
 def test_two_runs_at_once(source: Path, tmp_path: Path) -> None:
