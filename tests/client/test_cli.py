@@ -309,9 +309,14 @@ class Terminal:
 
     def __init__(self, arguments: list[str], environ: dict[str, str]) -> None:
         self._master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            arguments, env=environ | {"COLUMNS": "100"}, stdin=slave, stdout=subprocess.PIPE, stderr=slave
-        )
+        # A job in the background ignores Ctrl-C, and so would whatever it starts.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                arguments, env=environ | {"COLUMNS": "100"}, stdin=slave, stdout=subprocess.PIPE, stderr=slave
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         os.close(slave)
         self.seen = ""
 
