@@ -21,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import matplotlib as mpl
 import uvloop
+from matplotlib import pyplot as plt
+from PIL import Image
 
 from benchmarks import bodies
 from benchmarks.cells import BATCHES, made_up_cells, made_up_spec, parts, write_compiled
@@ -121,10 +124,6 @@ def shown(value: float, unit: str) -> str:
 
 def draw(shows: dict[str, list[Line]], into: Path) -> None:
     """Every panel in its place, under the title of its row."""
-    import matplotlib as mpl  # noqa: PLC0415 - no part of the development tools
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-
     mpl.use("Agg")
     plt.rcParams.update(
         {"font.size": 7, "font.family": "DejaVu Sans", "axes.prop_cycle": plt.cycler(color=plt.cm.tab10.colors)}

@@ -288,7 +288,8 @@ class Engine:
     def _reserve(self, request: EncodeRequest, call: Call) -> Place:
         """Keep room for a request while it is checked, so that a full queue refuses it before that and at once.
 
-        None for one that has more cells than a request may have, or than its bytes can hold: those are other refusals.
+        The place is empty for one that has more cells than a request may have, or than its bytes can hold: those are
+        other refusals.
         """
         n_cells = request.n_cells
         if n_cells > min(self.limits.max_request_cells, request.gene_counts.nbytes):
