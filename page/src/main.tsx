@@ -1,0 +1,3 @@
+import { render } from "preact";
+
+render(<p>totalvi-serve</p>, document.getElementById("page")!);

@@ -1,0 +1,84 @@
+/** What the page asks of the worker (through comlink). All of it is plain data. */
+
+import type { Choice, Question } from "../planning/contract";
+import type { Colouring, Posterior } from "../seeing/contract";
+
+export interface Opened {
+  fileName: string;
+  format: string;
+  nCells: number;
+  nColumns: number;
+  /** Columns of `obs` to colour by. */
+  obs: string[];
+}
+
+/** What the service says of the file before it computes: `validate`'s answer in words. */
+export interface Coverage {
+  given: number;
+  known: number;
+  missing: number;
+  extra: number;
+  coverage: number;
+}
+
+export interface Report {
+  model: string;
+  version: string;
+  nCells: number;
+  /** Cells of the file that the service looked at. */
+  nChecked: number;
+  counts: string;
+  genes: Coverage;
+  proteins: Coverage;
+  warnings: { code: string; detail: string; count: number; examples: string[] }[];
+}
+
+export interface Progress {
+  nDone: number;
+  nCells: number;
+  seconds: number;
+}
+
+/** The result as the page needs it; the latents themselves stay in the worker. */
+export interface Encoded {
+  model: string;
+  version: string;
+  nCells: number;
+  nLatent: number;
+  /** How many of them are done: fewer than the file's, where it was stopped. */
+  seconds: number;
+  warnings: Report["warnings"];
+}
+
+export type Outcome<T> = { ok: true; value: T } | { ok: false; problem: Problem };
+
+/** What went wrong, for a person. */
+export interface Problem {
+  /** `input`, `stopped`, `network`, or the service's code. */
+  code: string;
+  detail: string;
+  /** Under which the service's log has it. */
+  requestId?: string;
+}
+
+export interface CellWorker {
+  /** The address of the service and the token; before anything else, and whenever the token changes. */
+  connect(base: string, token: string | null): void;
+  open(files: File[]): Promise<Outcome<Opened>>;
+  /** Which things a person may choose for this model, given what they chose already. */
+  questions(model: string, version: string, choice: Choice): Promise<Outcome<Question[]>>;
+  check(model: string, version: string, choice: Choice): Promise<Outcome<Report>>;
+  encode(model: string, version: string, choice: Choice, progress: (now: Progress) => void): Promise<Outcome<Encoded>>;
+  /** Stop encoding; `encode` then ends with `stopped`. */
+  stop(): void;
+  cellIds(): Promise<string[]>;
+  /** `obs:NAME`, `library`, `uncertainty`. */
+  colouring(name: string): Promise<Outcome<Colouring>>;
+  /** The latent representation, [cells x dimensions], for projections: a copy. */
+  latent(): Promise<{ z: Float32Array; nLatent: number }>;
+  posterior(cell: number, nSamples: number): Promise<Outcome<Posterior>>;
+  csv(): Promise<Blob>;
+  npz(): Promise<Blob>;
+  /** The body of the request for the cells (all of them, or the first ones that one request may hold), as JSON. */
+  requestJson(): Promise<Outcome<Blob>>;
+}
