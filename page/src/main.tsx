@@ -1,3 +1,9 @@
+import "./style.css";
 import { render } from "preact";
+import { App } from "./app";
+import { connect } from "./service/connection";
+import { watch } from "./watching/watching";
 
-render(<p>totalvi-serve</p>, document.getElementById("page")!);
+render(<App />, document.getElementById("page")!);
+void connect();
+watch();

@@ -2,6 +2,7 @@
 
 import type { Choice, Question } from "../planning/contract";
 import type { Colouring, Posterior } from "../seeing/contract";
+import type { Problem } from "../service/problem";
 
 export interface Opened {
   fileName: string;
@@ -52,15 +53,6 @@ export interface Encoded {
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; problem: Problem };
 
-/** What went wrong, for a person. */
-export interface Problem {
-  /** `input`, `stopped`, `network`, or the service's code. */
-  code: string;
-  detail: string;
-  /** Under which the service's log has it. */
-  requestId?: string;
-}
-
 export interface CellWorker {
   /** The address of the service and the token; before anything else, and whenever the token changes. */
   connect(base: string, token: string | null): void;
@@ -80,5 +72,5 @@ export interface CellWorker {
   csv(): Promise<Blob>;
   npz(): Promise<Blob>;
   /** The body of the request for the cells (all of them, or the first ones that one request may hold), as JSON. */
-  requestJson(): Promise<Outcome<Blob>>;
+  requestJson(): Promise<Outcome<{ blob: Blob; nCells: number }>>;
 }
