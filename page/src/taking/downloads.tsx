@@ -7,7 +7,14 @@ import { choice, encoded, opened, worker } from "../trying/bench";
 import { snippets } from "./snippets";
 
 /** What can be taken home: the latents, the picture, and the same request by other means. */
-export function Downloads({ picture }: { picture: () => Promise<Blob> }) {
+export function Downloads({
+  picture,
+  selected,
+}: {
+  picture: () => Promise<Blob>;
+  /** Names of the selected cells; null: none are selected. */
+  selected: string[] | null;
+}) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [doing, setDoing] = useState(false);
   const stem = (opened.value?.fileName ?? "cells").replace(/(\.(h5ad|h5mu|h5|csv|tsv|mtx|zip|tgz|tar|gz))+$/i, "");
@@ -34,6 +41,15 @@ export function Downloads({ picture }: { picture: () => Promise<Blob> }) {
         <button type="button" disabled={doing} onClick={() => offer(`${stem}.png`, picture)}>
           Picture as PNG
         </button>
+        {selected && (
+          <button
+            type="button"
+            disabled={doing}
+            onClick={() => offer(`${stem}.selected.txt`, async () => new Blob([`${selected.join("\n")}\n`]))}
+          >
+            Names of {counted(selected.length, "selected cell")}
+          </button>
+        )}
       </p>
       <p class="small soft">
         For each cell its latent representation z, mean and variance of q(z), and the library size; to the last bit as

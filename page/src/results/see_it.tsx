@@ -1,0 +1,176 @@
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { Trouble } from "../frame/trouble";
+import { counted } from "../frame/words";
+import type { Colouring, Posterior, Projection } from "../seeing/contract";
+import { LatentPlot } from "../seeing/latent_plot";
+import { PlotView } from "../seeing/plot_view";
+import { PosteriorPanel } from "../seeing/posterior_panel";
+import { type Problem, problemOf } from "../service/problem";
+import { Downloads } from "../taking/downloads";
+import { model, opened, worker } from "../trying/bench";
+import type { Encoded } from "../worker/contract";
+import { Projector, type UmapProgress } from "./projector";
+
+/** Draws of a chosen cell's posterior. */
+const DRAWS = 200;
+
+/** The encoded cells in two dimensions, one cell's posterior, and what can be taken home. */
+export function SeeIt({ encoded }: { encoded: Encoded }) {
+  const [view] = useState(() => new PlotView());
+  const [projector] = useState(() => new Projector());
+  const [cellIds, setCellIds] = useState<string[] | null>(null);
+  const [projection, setProjection] = useState<Projection | null>(null);
+  const [progress, setProgress] = useState<UmapProgress | null>(null);
+  const [colourBy, setColourBy] = useState(() => firstColour());
+  const [colouring, setColouring] = useState<Colouring | null>(null);
+  const [selected, setSelected] = useState<Uint8Array | null>(null);
+  const [pinned, setPinned] = useState<number | null>(null);
+  const [posterior, setPosterior] = useState<Posterior | null>(null);
+  const [problem, setProblem] = useState<Problem | null>(null);
+
+  useEffect(() => {
+    const begin = async () => {
+      setCellIds(await worker().cellIds());
+      const { z, nLatent } = await worker().latent();
+      setProjection(await projector.pca(z, encoded.nCells, nLatent));
+    };
+    begin().catch((error) => setProblem(problemOf(error)));
+    return () => projector.close();
+  }, [encoded, projector]);
+
+  useEffect(() => {
+    let isWanted = true;
+    void worker()
+      .colouring(colourBy)
+      .then((outcome) => {
+        if (!isWanted) return;
+        if (outcome.ok) setColouring(outcome.value);
+        else setProblem(outcome.problem);
+      });
+    return () => {
+      isWanted = false;
+    };
+  }, [colourBy]);
+
+  useEffect(() => {
+    setPosterior(null);
+    if (pinned === null) return;
+    let isWanted = true;
+    void worker()
+      .posterior(pinned, DRAWS)
+      .then((outcome) => {
+        if (!isWanted) return;
+        setProblem(outcome.ok ? null : outcome.problem);
+        if (outcome.ok) setPosterior(outcome.value);
+      });
+    return () => {
+      isWanted = false;
+    };
+  }, [pinned]);
+
+  const project = async (kind: Projection["kind"]) => {
+    setProblem(null);
+    try {
+      const { z, nLatent } = await worker().latent();
+      if (kind === "PCA") setProjection(await projector.pca(z, encoded.nCells, nLatent));
+      else setProjection((await projector.umap(z, encoded.nCells, nLatent, setProgress)) ?? projection);
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
+    setProgress(null);
+  };
+
+  return (
+    <section aria-labelledby="see-title" id="see">
+      <h2 id="see-title">See it</h2>
+      {problem && <Trouble problem={problem} />}
+      {projection === null || colouring === null || cellIds === null ? (
+        <p class="soft" role="status">
+          Drawing …
+        </p>
+      ) : (
+        <>
+          <div class="row">
+            <ColourChoice chosen={colourBy} choose={setColourBy} />
+            <fieldset class="row bare">
+              <legend class="hidden">Projection</legend>
+              {(["PCA", "UMAP"] as const).map((kind) => (
+                <button
+                  key={kind}
+                  type="button"
+                  aria-pressed={projection.kind === kind}
+                  disabled={progress !== null || encoded.nCells < 2}
+                  onClick={() => void project(kind)}
+                >
+                  {kind}
+                </button>
+              ))}
+            </fieldset>
+            {progress && <UmapBar now={progress} stop={() => projector.stop()} />}
+          </div>
+          {projection.note && <p class="small soft">{projection.note}</p>}
+          <LatentPlot
+            view={view}
+            projection={projection}
+            colouring={colouring}
+            cellIds={cellIds}
+            selected={selected}
+            onSelect={setSelected}
+            pinned={pinned}
+            onPin={setPinned}
+          />
+          {posterior && (
+            <section class="panel" aria-labelledby="posterior-title">
+              <h3 id="posterior-title">Posterior of {posterior.cellId}</h3>
+              <PosteriorPanel posterior={posterior} latentDistribution={model.value?.latent_distribution ?? "normal"} />
+            </section>
+          )}
+          <Downloads picture={() => view.toPng()} selected={namesOf(cellIds, selected)} />
+        </>
+      )}
+    </section>
+  );
+}
+
+function ColourChoice({ chosen, choose }: { chosen: string; choose: (name: string) => void }) {
+  const columns = opened.value?.obs ?? [];
+  return (
+    <label class="row">
+      <span>Colour by</span>
+      <select value={chosen} onChange={(event) => choose(event.currentTarget.value)}>
+        {columns.map((name) => (
+          <option key={name} value={`obs:${name}`}>
+            {name}
+          </option>
+        ))}
+        <option value="library">library size</option>
+        <option value="uncertainty">posterior uncertainty</option>
+      </select>
+    </label>
+  );
+}
+
+/** The column of the batch where the file has it, else any label, else the library size. */
+function firstColour(): string {
+  const columns = opened.value?.obs ?? [];
+  const key = model.value?.batch?.key;
+  if (key && columns.includes(key)) return `obs:${key}`;
+  return columns.length > 0 ? `obs:${columns[0]}` : "library";
+}
+
+function UmapBar({ now, stop }: { now: UmapProgress; stop: () => void }) {
+  return (
+    <span class="row" role="status">
+      <span>
+        UMAP of {counted(now.nCells, "cell")}: {now.doing}
+      </span>
+      <button type="button" onClick={stop}>
+        Stop UMAP
+      </button>
+    </span>
+  );
+}
+
+function namesOf(cellIds: readonly string[], selected: Uint8Array | null): string[] | null {
+  return useMemo(() => (selected === null ? null : cellIds.filter((_, cell) => selected[cell] !== 0)), [cellIds, selected]);
+}
