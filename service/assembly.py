@@ -38,6 +38,7 @@ from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
 from service.rest.log_admin_routes import LogLevel
+from service.rest.page import read_page
 from service.rpc.server import build_server
 from service.settings import LEVELS, AccessSettings, Settings, SettingsError, TraceSettings, flag
 from service.token_file import TokenFile
@@ -169,7 +170,7 @@ def build_service(
     )
     return Service(
         health=health,
-        http_app=CloseWhileDraining(build_app(engine, tokens), health),
+        http_app=CloseWhileDraining(build_app(engine, tokens, read_page() if settings.listen.page else None), health),
         operator_app=build_operator_app(
             health,
             recorder.text,

@@ -220,9 +220,8 @@ def _json(body: bytes, extra: dict[str, str] | None = None) -> Response:
 
 
 def _tagged(request: Request, body: bytes) -> Response:
-    """The body with its digest as a tag, or 304 where the caller has it (RFC 9110, 13.1.2)."""
+    """The body with its digest as a tag, or 304 where the caller has it."""
     etag = f'"{hashlib.sha256(body).hexdigest()}"'
-    held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in held or "*" in held:
+    if headers.holds(request.headers, etag):
         return Response(status_code=304, headers={"ETag": etag})
     return _json(body, {"ETag": etag})
