@@ -26,6 +26,8 @@ from service.core.errors import ErrorKind, ServiceError
 from service.core.health import Health
 from service.core.messages import Limits
 from service.core.preparation import PreparedRequest
+from service.core.recent import Recent
+from service.core.recorder import Recorders
 from service.core.tokens import Tokens, TokensError
 from service.core.watcher import Watcher
 from service.core.worker import ComputeStuck, Worker
@@ -36,6 +38,7 @@ from service.rest.admin_routes import build_operator_app
 from service.rest.app import build_app
 from service.rest.draining import CloseWhileDraining
 from service.rest.log_admin_routes import LogLevel
+from service.rest.page import read_page
 from service.rpc.server import build_server
 from service.settings import LEVELS, AccessSettings, Settings, SettingsError, TraceSettings, flag
 from service.token_file import TokenFile
@@ -128,7 +131,8 @@ def build_service(
     certificates = _certificates(settings.access, followers)
     tracing = tracing or _tracing(settings.traces)
     health = Health()
-    recorder = PrometheusRecorder()
+    recorder, recent = PrometheusRecorder(), Recent()
+    both = Recorders(recorder, recent)
     catalog = Catalog(
         settings.models,
         _telling_of_lost_device(load_encoder or _device_encoder(settings), health),
@@ -136,12 +140,12 @@ def build_service(
         allow_empty=chosen.allow_empty,
     )
     batcher_limits = _batcher_limits(settings)
-    batcher = Batcher[PreparedRequest, LatentParams](batcher_limits, post=post, soon=loop.call_soon, recorder=recorder)
+    batcher = Batcher[PreparedRequest, LatentParams](batcher_limits, post=post, soon=loop.call_soon, recorder=both)
     worker = Worker(
         batcher,
         _compute if tracing is None else tracing.traced(_compute),
         on_death=lambda error: health.mark_failed(_end_of_worker(error)),
-        recorder=recorder,
+        recorder=both,
         stuck_after_s=settings.device.stuck_after_s,
     )
     limits = settings.limits
@@ -157,15 +161,16 @@ def build_service(
         batcher,
         limits=_limits(settings),
         health=health,
-        recorder=recorder,
+        recorder=both,
         bodies=bodies,
         repository_api=chosen.repository_api,
         soon=loop.call_soon,
         tracer=tracing,
+        recent=recent,
     )
     return Service(
         health=health,
-        http_app=CloseWhileDraining(build_app(engine, tokens), health),
+        http_app=CloseWhileDraining(build_app(engine, tokens, read_page() if settings.listen.page else None), health),
         operator_app=build_operator_app(
             health,
             recorder.text,

@@ -81,6 +81,14 @@ class BoundedConnection(HttpToolsProtocol):
         super().pause_writing()
         self._watch_reader()
 
+    def resume_writing(self) -> None:
+        """The caller has taken what it was behind with: it has time anew for the rest, and for what may follow."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+            self._watch_reader()
+        super().resume_writing()
+
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, and at once if its caller has yet to read an answer."""
         if self.transport.get_write_buffer_size():

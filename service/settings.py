@@ -51,12 +51,15 @@ def option(read: Read, text: str, shown: str) -> dict[str, Option]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """Where the servers listen. Port 0 takes a free one."""
+    """Where the servers listen, and whether for browsers too. Port 0 takes a free one."""
 
     host: str = setting("127.0.0.1", matching(r"\S+", "an address or host name"), "address of all ports")
     http_port: int = setting(8000, whole(0, 65535), "callers' REST port; 0 takes a free one")
     grpc_port: int = setting(8001, whole(0, 65535), "callers' gRPC port; 0 takes a free one")
     admin_port: int = setting(8002, whole(0, 65535), "operators' port (metrics, probes); 0 takes a free one")
+    page: bool = setting(
+        True, switch, "whether the REST port has a page for people, at /, open to all: on or off", shown="on"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Batcher(Generic[In, Out]):
         # Its lock is reentrant: the garbage collector may close a caller's coroutine, which cancels, anywhere in here.
         self._changed = threading.Condition() if condition is None else condition
         self._numbers = itertools.count()
+        self.limits = limits
         self._turns: Turns[Job[In, Out]] = Turns(limits)
         self._room = Room(limits)
         self._unanswered: dict[int, Job[In, Out]] = {}

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from model.contract import LatentParams
+from service.core.activity import Activity, Queue
 from service.core.admission import ByteGate
 from service.core.batcher import Batcher
 from service.core.catalog import Catalog, LoadedModel
@@ -20,6 +21,7 @@ from service.core.health import Health
 from service.core.messages import EncodeReply, EncodeRequest, Limits, ModelCard, ModelState, Output, ValidationReport
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.preparation import PreparedRequest, prepare
+from service.core.recent import Recent
 from service.core.recorder import Call, Recorded, Recorder
 from service.core.reply import compose_reply
 from service.core.repository import Repository
@@ -66,6 +68,7 @@ class Engine:
         soon: runs a callback at the end of the event loop's turn, so that small requests can be prepared together.
             None: each is prepared by itself.
         tracer: told of every call and of the phases of those that it records; None: nobody traces.
+        recent: what `activity` tells, fed by the same events as the recorder; None: nobody feeds it.
         clock: monotonic seconds, the batcher's.
         sleep: waits that many seconds.
     """
@@ -82,6 +85,7 @@ class Engine:
         repository_api: bool = False,
         soon: Callable[[Callable[[], None]], object] | None = None,
         tracer: Tracer | None = None,
+        recent: Recent | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -98,6 +102,7 @@ class Engine:
         self._batcher = batcher
         self._recorder = recorder
         self._tracer = tracer
+        self._recent = recent or Recent(clock)
         self._clock = clock
         self._sleep = sleep
 
@@ -253,6 +258,19 @@ class Engine:
         """
         self._refuse_before_start()
         return self._catalog.card(model, version)
+
+    def activity(self) -> Activity:
+        """What the service does now, and did over the last minutes; told in every state."""
+        batcher = self._batcher
+        return self._recent.activity(
+            state=self.health.state,
+            queue=Queue(
+                cells=batcher.n_waiting_cells,
+                limit_cells=batcher.limits.max_queue_cells,
+                bytes=batcher.n_waiting_bytes,
+                limit_bytes=batcher.limits.max_queue_bytes,
+            ),
+        )
 
     def repository_index(self, ready: bool = False) -> list[ModelState]:
         """Every version that is served or was tried, by name and version; `ready`: only those that are served."""

@@ -183,6 +183,36 @@ class NullRecorder:
         """Ignore it."""
 
 
+class Recorders:
+    """Tells two recorders; each event twice is all that it costs."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: Recorder, second: Recorder) -> None:
+        self._first = first
+        self._second = second
+
+    def call_started(self, call: Call) -> None:
+        """A call arrived."""
+        self._first.call_started(call)
+        self._second.call_started(call)
+
+    def call_finished(self, call: Call, duration_s: float) -> None:
+        """A call ended."""
+        self._first.call_finished(call, duration_s)
+        self._second.call_finished(call, duration_s)
+
+    def batch_computed(self, n_cells: int, n_entries: int, seconds: float) -> None:
+        """The worker ran one batch."""
+        self._first.batch_computed(n_cells, n_entries, seconds)
+        self._second.batch_computed(n_cells, n_entries, seconds)
+
+    def queue_changed(self, n_cells: int, n_bytes: int) -> None:
+        """The queue now holds this much."""
+        self._first.queue_changed(n_cells, n_bytes)
+        self._second.queue_changed(n_cells, n_bytes)
+
+
 def outcome_of(error: BaseException) -> ErrorKind:
     """The kind under which an exception is counted and answered."""
     if isinstance(error, ServiceError):

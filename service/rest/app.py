@@ -19,17 +19,20 @@ from service.rest.bearer import BearerTokens
 from service.rest.errors import error_of_path
 from service.rest.lane import CellLane
 from service.rest.open_inference_routes import open_inference_router
+from service.rest.page import Page
+from service.rest.page_routes import page_routes
 from service.rest.repository_routes import repository_router
 from service.rest.schemas import components
 from service.rest.v1_routes import v1_router
 
 
-def build_app(engine: Engine, tokens: Tokens | None = None) -> FastAPI:
+def build_app(engine: Engine, tokens: Tokens | None = None, page: Page | None = None) -> FastAPI:
     """The REST service over an engine, as an ASGI application.
 
     Args:
         engine: answers.
         tokens: of which every call must bear one; None: none is asked for.
+        page: for people, which is open to all; None: there is none.
     """
     app = _DescribedApp(
         title="totalvi-serve",
@@ -50,10 +53,14 @@ def build_app(engine: Engine, tokens: Tokens | None = None) -> FastAPI:
     # Middleware stands around what was added before it: a refused token goes no further, and bears its id, too.
     app.add_middleware(CellLane, routers=with_cells)
     if tokens is not None:
-        app.add_middleware(BearerTokens, engine=engine, tokens=tokens)
+        app.add_middleware(
+            BearerTokens, engine=engine, tokens=tokens, open_paths=() if page is None else page.files.keys()
+        )
     app.add_middleware(RequestId)
     for router in (*with_cells, repository_router(engine)):
         app.include_router(router)
+    if page is not None:
+        app.router.routes.extend(page_routes(page))
     return app
 
 

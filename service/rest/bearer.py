@@ -1,7 +1,8 @@
-"""The callers' tokens on every path of their port, known or not, the documentation included."""
+"""The callers' tokens on every path of their port, known or not, the documentation included; not the page's files."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from fastapi import Request
@@ -22,16 +23,28 @@ REQUIREMENTS: list[dict[str, list[str]]] = [{}, {"bearer": []}]
 
 
 class BearerTokens:
-    """Pure ASGI middleware: what bears no valid token is refused before anything is read of it, and recorded."""
+    """Pure ASGI middleware: what bears no valid token is refused before anything is read of it, and recorded.
 
-    def __init__(self, app: ASGIApp, *, engine: Engine, tokens: Tokens) -> None:
+    Args:
+        app: takes what bears one.
+        engine: records refusals.
+        tokens: that are valid.
+        open_paths: that GET and HEAD may have without one: a browser that opens a page has none to show. They are
+            compared as they are, and are the application's own routes.
+    """
+
+    def __init__(self, app: ASGIApp, *, engine: Engine, tokens: Tokens, open_paths: Collection[str] = ()) -> None:
         self._app = app
         self._engine = engine
         self._tokens = tokens
+        self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
         if scope["type"] != "http":  # the server sends no other; none would be told of a caller
+            return
+        if scope["path"] in self._open_paths and scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
             return
         given = [value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"]
         try:

@@ -160,8 +160,21 @@ def answer_type(headers: Headers, own: str) -> str:
     return best
 
 
+def accepts_gzip(headers: Headers) -> bool:
+    """Whether the answer may be compressed with gzip, and the caller likes that no less than if it is not."""
+    qualities = _qualities(",".join(headers.getlist("accept-encoding")))
+    gzip = next((qualities[name] for name in ("gzip", "x-gzip", "*") if name in qualities), 0.0)
+    return gzip > 0 and gzip >= qualities.get("identity", 0.0)
+
+
+def holds(headers: Headers, etag: str) -> bool:
+    """Whether the caller says by `If-None-Match` that it has what has this tag (RFC 9110, 13.1.2)."""
+    held = [tag.strip().removeprefix("W/") for tag in ",".join(headers.getlist("if-none-match")).split(",")]
+    return etag in held or "*" in held
+
+
 def _qualities(accept: str) -> dict[str, float]:
-    """The quality of each range of an `Accept` header; what is no quality counts as none given."""
+    """The quality of each range of an `Accept` header, or coding of an `Accept-Encoding`; what is none counts as 1."""
     qualities = {}
     for media_range in filter(None, map(str.strip, accept.lower().split(","))):
         name, *parameters = [part.strip() for part in media_range.split(";")]

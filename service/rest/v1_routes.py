@@ -11,11 +11,13 @@ from typing import Any, TypeAlias
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from service.core.activity import Activity
 from service.core.engine import Engine
 from service.core.errors import ErrorKind
 from service.core.off_loop import HEAVY_BYTES, off_loop_if
 from service.core.recorder import Call
 from service.rest import headers, json_codec
+from service.rest.activity_schemas import ServiceActivity
 from service.rest.call import answer_call, check_named, with_body
 from service.rest.errors import documented, problem
 from service.rest.media_types import CODECS, Asked, Codec
@@ -158,6 +160,12 @@ def v1_router(engine: Engine) -> APIRouter:
         """Tell what one request may ask for."""
         return _json(orjson.dumps(dataclasses.asdict(engine.limits)))
 
+    @router.get("/stats", response_model=ServiceActivity, responses=_READ_ANSWERS)
+    async def get_stats() -> Response:
+        """Tell what the service does now, and did over the last ten minutes."""
+        told = {"server_version": installed_version(), **_fields(engine.activity())}
+        return _json(orjson.dumps(told), {"Cache-Control": "no-store"})
+
     return router
 
 
@@ -202,14 +210,18 @@ def _addressed(asked: Asked, model: str | None, version: str | None) -> Asked:
     return dataclasses.replace(asked, model=model or asked.model, version=version or asked.version)
 
 
+def _fields(activity: Activity) -> dict[str, Any]:
+    # Not `asdict`, which would copy every number.
+    return {field.name: getattr(activity, field.name) for field in dataclasses.fields(activity)}
+
+
 def _json(body: bytes, extra: dict[str, str] | None = None) -> Response:
     return Response(body, headers=extra, media_type=headers.JSON)
 
 
 def _tagged(request: Request, body: bytes) -> Response:
-    """The body with its digest as a tag, or 304 where the caller has it (RFC 9110, 13.1.2)."""
+    """The body with its digest as a tag, or 304 where the caller has it."""
     etag = f'"{hashlib.sha256(body).hexdigest()}"'
-    held = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in held or "*" in held:
+    if headers.holds(request.headers, etag):
         return Response(status_code=304, headers={"ETag": etag})
     return _json(body, {"ETag": etag})

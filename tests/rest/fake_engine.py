@@ -9,9 +9,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from service.core.activity import Activity, Queue
 from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
+from service.core.health import ServingState
 from service.core.messages import Coverage, EncodeReply, EncodeRequest, Limits, ModelCard, Notice, ValidationReport
+from service.core.recent import Recent
 from service.core.recorder import Call, Recorded
 from tests.fakes import RecordingRecorder
 
@@ -42,6 +45,7 @@ class FakeEngine:
         self.n_latent = 2
         self.calls: list[Call] = []
         self.recorder = RecordingRecorder()
+        self.recent = Recent()
         self.requests: list[tuple[EncodeRequest, str | None, str | None]] = []
 
     @contextlib.contextmanager
@@ -107,6 +111,11 @@ class FakeEngine:
             genes=Coverage(given=5, known=3, missing=12, extra=2, coverage=0.2),
             proteins=Coverage(given=0, known=0, missing=4, extra=0, coverage=0.0),
             warnings=WARNINGS,
+        )
+
+    def activity(self) -> Activity:
+        return self.recent.activity(
+            state=ServingState.READY, queue=Queue(cells=3, limit_cells=100, bytes=30, limit_bytes=1000)
         )
 
     def cards(self) -> list[ModelCard]:

@@ -2,7 +2,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from service.core.errors import ErrorKind, ServiceError
-from service.rest.headers import JSON, MEDIA_TYPES, PROTOBUF, answer_type, body_type
+from service.rest.headers import JSON, MEDIA_TYPES, PROTOBUF, accepts_gzip, answer_type, body_type, holds
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,48 @@ def test_what_accept_rules_out_is_unsupported(accept: str, own: str) -> None:
         answer_type(accepting(accept), own)
     assert caught.value.kind is ErrorKind.UNSUPPORTED
     assert all(media_type in caught.value.detail for media_type in MEDIA_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("given", "accepted"),
+    [
+        ((), False),
+        (("",), False),
+        (("gzip",), True),
+        (("x-gzip",), True),
+        (("GZIP ; q=0.5",), True),
+        (("br, gzip;q=1.0, *;q=0.5",), True),
+        (("br", "gzip"), True),
+        (("*",), True),
+        (("gzip;q=0",), False),
+        (("gzip;q=0.000, *",), False),
+        (("*;q=0",), False),
+        (("br, zstd, deflate",), False),
+        (("identity",), False),
+        (("identity;q=0.5, gzip;q=0.4",), False),
+        (("identity;q=0.5, gzip;q=0.5",), True),
+        (("identity;q=0",), False),
+        (("gzip, identity;q=0",), True),
+        (("gzipped",), False),
+    ],
+)
+def test_who_accepts_gzip(given: tuple[str, ...], accepted: bool) -> None:
+    assert accepts_gzip(Headers(raw=[(b"accept-encoding", value.encode()) for value in given])) is accepted
+
+
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [
+        ((), False),
+        (("",), False),
+        (('"a"',), True),
+        (('W/"a"',), True),
+        (('"b", "a"',), True),
+        (('"b"', '"a"'), True),
+        (("*",), True),
+        (("a",), False),
+        (('"a-gzip"',), False),
+    ],
+)
+def test_what_a_caller_holds(given: tuple[str, ...], held: bool) -> None:
+    assert holds(Headers(raw=[(b"if-none-match", value.encode()) for value in given]), '"a"') is held

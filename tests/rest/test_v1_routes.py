@@ -17,11 +17,15 @@ import zstandard
 from fastapi import FastAPI
 from starlette.types import Message
 
+from service.core.activity import INTERVAL_S, N_INTERVALS
 from service.core.admission import ByteGate
 from service.core.errors import ErrorKind, ServiceError
 from service.core.messages import EncodeRequest, Limits
 from service.core.priority import Priority
+from service.core.recent import Recent
+from service.core.recorder import PHASES, Call
 from service.rest import json_codec
+from service.rest.activity_schemas import ServiceActivity
 from service.version import installed_version
 
 from .calling import CONTENT, PATH, VALIDATE, assert_problem, post
@@ -355,6 +359,45 @@ async def test_limits(client: httpx.AsyncClient) -> None:
         "max_sample_values": 1 << 23,
         "max_columns": 200_000,
     }
+
+
+async def test_stats(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    call = Call("rest", "encode", "id", 0.0, n_cells=7, phase_s={"decode": 0.002})
+    engine.recent.call_started(call)
+    engine.recent.call_finished(call, 0.004)
+    answer = await client.get("/v1/stats")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    told = answer.json()
+    assert ServiceActivity.model_validate_json(answer.content, strict=True).model_dump(mode="json") == told
+    assert told["server_version"] == installed_version()
+    assert (told["instance"], told["state"]) == (engine.recent.instance, "ready")
+    assert told["queue"] == {"cells": 3, "limit_cells": 100, "bytes": 30, "limit_bytes": 1000}
+    intervals = told["intervals"]
+    assert (intervals["cells"], intervals["calls"], intervals["failed"]) == ([7], [1], [0])
+    assert intervals["phases"]["decode"]["mean_ms"] == [2.0]
+    assert intervals["phases"]["queue"]["p95_ms"] == [None]
+
+
+async def test_who_asks_for_stats_is_not_in_them(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    await client.get("/v1/stats")
+    assert not engine.calls
+    assert (await client.get("/v1/stats")).json()["intervals"]["calls"] == [0]
+
+
+async def test_the_stats_of_ten_busy_minutes_are_small(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    now_s = 0.0
+    engine.recent = recent = Recent(lambda: now_s)
+    for at in range(4 * N_INTERVALS):
+        now_s += INTERVAL_S / 4
+        spent = {phase: 1.23456 * (at + 1) for phase in PHASES}
+        call = Call("rest", "encode", "id", 0.0, n_cells=65_536, phase_s=spent)
+        recent.call_started(call)
+        recent.call_finished(call, 98.7654 / (at + 1))
+        recent.batch_computed(65_536, 1 << 22, 1.23456)
+        recent.queue_changed(131_072, 1 << 30)
+    answer = await client.get("/v1/stats")
+    assert len(answer.json()["intervals"]["cells"]) == N_INTERVALS
+    assert len(answer.content) < 40_000
 
 
 class Caller:

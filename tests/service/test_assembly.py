@@ -71,6 +71,12 @@ async def encode(service: Service, **changes: object) -> httpx.Response:
         return await asyncio.wait_for(callers.post("/v1/encode", json={**CELL, **changes}), PATIENCE_S)
 
 
+async def stats(service: Service) -> dict[str, Any]:
+    transport = httpx.ASGITransport(service.http_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://callers") as callers:
+        return (await callers.get("/v1/stats")).json()
+
+
 async def operators(service: Service, path: str) -> httpx.Response:
     transport = httpx.ASGITransport(service.operator_app)
     async with httpx.AsyncClient(transport=transport, base_url="http://operators") as client:
@@ -87,6 +93,26 @@ async def test_a_cell_walks_from_the_door_to_the_encoder_and_back(service):
     assert 'totalvi_cells_total{model="pbmc",transport="rest",version="2"} 1.0' in metrics
     assert "totalvi_batch_cells_sum 1.0" in metrics
     assert service.n_calls == 0
+
+
+async def test_callers_are_told_what_the_service_does(service):
+    for _ in range(2):
+        assert (await encode(service)).status_code == 200
+    told = await stats(service)
+    assert (told["state"], told["in_flight"]) == ("ready", 0)
+    assert told["queue"] == {"cells": 0, "limit_cells": 65536, "bytes": 0, "limit_bytes": 1 << 30}
+    intervals = told["intervals"]
+    assert [sum(intervals[name]) for name in ("cells", "calls", "batches", "batch_cells")] == [2, 2, 2, 2]
+    assert sum(intervals["failed"]) == 0
+    for phase in ("decode", "queue", "compute", "encode", "total"):
+        assert any(intervals["phases"][phase]["max_ms"]), phase
+    service.health.mark_draining()
+    assert (await stats(service))["state"] == "draining"
+
+
+async def test_it_tells_of_itself_before_the_models_are_loaded(build, models):
+    told = await stats(build(models))
+    assert (told["state"], told["intervals"]["calls"]) == ("starting", [0])
 
 
 async def test_before_the_models_are_loaded_callers_are_told_to_wait(build, models):

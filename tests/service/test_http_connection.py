@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
 from service.http_connection import MAX_HEAD_BYTES, BoundedConnection
@@ -349,6 +350,24 @@ async def test_a_caller_that_reads_all_is_watched_no_more(server):
     server.time.until(STALL_S)
     assert server.time.pending == [KEEP_ALIVE_S]
     assert not transport.closing
+
+
+async def test_a_slow_reader_of_an_answer_in_pieces_is_not_cut_off(server):
+    server.app.may_answer.clear()  # or it would be idle, too
+    connection, transport = server.connect()
+    connection.data_received(GET)
+    for piece in range(5):
+        transport.unread = HIGH_WATER_LIMIT + 1
+        connection.pause_writing()
+        server.time.until((piece + 1) * (STALL_S - 1))
+        transport.unread = 100
+        connection.resume_writing()
+    assert not transport.closing
+    server.time.until(server.time.now_s + STALL_S)
+    assert transport.aborted, "it has not taken the rest"
+    connection.connection_lost(None)
+    server.app.may_answer.set()
+    await server.answered()
 
 
 async def test_an_idle_caller_with_an_unread_answer_is_cut_off(server):

@@ -22,6 +22,7 @@ TABLE = [
     ("--http-port", "TOTALVI_HTTP_PORT", "listen.http_port", 8000, "0", 0),
     ("--grpc-port", "TOTALVI_GRPC_PORT", "listen.grpc_port", 8001, "9001", 9001),
     ("--admin-port", "TOTALVI_ADMIN_PORT", "listen.admin_port", 8002, "65535", 65535),
+    ("--page", "TOTALVI_PAGE", "listen.page", True, "off", False),
     ("--max-connections", "TOTALVI_MAX_CONNECTIONS", "connections.max_connections", 4096, "1", 1),
     ("--connection-age-s", "TOTALVI_CONNECTION_AGE_S", "connections.connection_age_s", 300.0, "0", 0.0),
     ("--header-timeout-s", "TOTALVI_HEADER_TIMEOUT_S", "connections.header_timeout_s", 10.0, "0.5", 0.5),

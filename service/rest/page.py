@@ -1,0 +1,97 @@
+"""The files of the page for people, read once: nothing else of the disk can be reached by a path of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import gzip
+import hashlib
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("page_files")
+"""What `npm run build` in page/ writes; part of the package."""
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".map": "application/json",
+    ".md": "text/plain; charset=utf-8",  # browsers show it, and would store text/markdown
+    ".svg": "image/svg+xml",
+    ".wasm": "application/wasm",
+}
+_HASHED = re.compile(r".+-[\w-]{8}\.\w+", re.ASCII)
+"""Names that the build gives by content: what is behind them never changes."""
+
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PageFile:
+    """A file of the page.
+
+    Attributes:
+        content: its bytes.
+        media_type: by its suffix.
+        cache_control: for how long a browser need not ask again.
+    """
+
+    content: bytes
+    media_type: str
+    cache_control: str
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of its content."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    async def packed(self) -> bytes | None:
+        """Its content compressed with gzip; None where that is no smaller. Worked out once, in a thread."""
+        # Shielded: whoever asked first may leave, and others wait for it.
+        return await asyncio.shield(self._packing)
+
+    @functools.cached_property
+    def _packing(self) -> asyncio.Task[bytes | None]:
+        return asyncio.create_task(asyncio.to_thread(_pack, self.content))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """The page.
+
+    Attributes:
+        files: by path, `/` first; empty where the page was not built.
+    """
+
+    files: Mapping[str, PageFile]
+
+
+def read_page(folder: Path = FOLDER) -> Page:
+    """Read the built page: `index.html`, and the files of `page` beside it; the log tells if it is missing."""
+    index = folder / "index.html"
+    if not index.is_file():
+        log.warning("there is no page for people at /: it was not built (npm run build in page/)")
+        return Page({})
+    below = folder / "page"
+    parts = sorted(file for file in below.iterdir() if file.is_file()) if below.is_dir() else []
+    return Page({"/": _read(index)} | {f"/page/{file.name}": _read(file) for file in parts})
+
+
+def _read(file: Path) -> PageFile:
+    return PageFile(
+        content=file.read_bytes(),
+        media_type=_TYPES.get(file.suffix, "application/octet-stream"),
+        cache_control=_FOR_EVER if _HASHED.fullmatch(file.name) else "no-cache",
+    )
+
+
+def _pack(content: bytes) -> bytes | None:
+    # Without a time in it, so that replicas answer the same bytes.
+    packed = gzip.compress(content, mtime=0)
+    return packed if len(packed) < len(content) else None
