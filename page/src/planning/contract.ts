@@ -1,6 +1,29 @@
 /** How a study meets a model: what is found by itself, what a person has to choose, and what will be sent. */
 
-import type { Matrix } from "../reading/contract";
+import type { Matrix, Table } from "../reading/contract";
+
+export type Label = string | number | boolean;
+
+/** A categorical input of a model. */
+export interface CategoricalField {
+  /** Column of `obs` that the model was set up with. */
+  key: string;
+  /** The labels it knows. */
+  categories: Label[];
+}
+
+/** What planning needs of a model's card, as GET /v1/models/NAME gives it once it is ready. */
+export interface ModelCard {
+  name: string;
+  version: string;
+  genes: string[];
+  proteins: string[];
+  batch: CategoricalField | null;
+  categorical_covariates: CategoricalField[];
+  continuous_covariates: string[];
+  /** Whether the encoder looks at batch and covariates; absent: it does. */
+  encode_covariates?: boolean;
+}
 
 /** What a number matrix looks like, as in the client. */
 export type NumberKind =
@@ -39,6 +62,8 @@ export interface Question {
   found: string | null;
   /** Why, or why nothing could be taken. */
   why: string;
+  /** A number may be typed instead of an option, and is taken as `value:NUMBER`. */
+  typed?: "number";
 }
 
 export interface Option {
@@ -56,6 +81,8 @@ export type Labels =
 
 /** What will be sent; lives in the worker. */
 export interface Plan {
+  /** The table that knows the cells: their names and columns of `obs`. */
+  table: Table;
   nCells: number;
   /** Where the counts are and why, half a sentence. */
   counts: string;
@@ -70,6 +97,8 @@ export interface Plan {
 
 export interface PlannedColumns {
   matrix: Matrix;
+  /** What messages call it. */
+  place: string;
   /** [columns of the matrix]: position among `names`; -1: a column that is not sent. */
   target: Int32Array;
   /** Names of the columns that are sent: those that the model has, in its order. */

@@ -71,6 +71,8 @@ export interface Study {
   readonly genes: Table;
   /** The modality of proteins, where it is one of its own. */
   readonly proteins: Table | null;
+  /** Of a sheet, which does not tell: the same with cells and columns exchanged. `planning/turned.ts` chooses by the model. */
+  readonly turned: Table | null;
   /** Give up what it holds of memory and files. */
   close(): void;
 }

@@ -1,0 +1,215 @@
+/** Which of the columns are the model's genes, and under which names they are known. */
+
+import { InputError, type Table } from "../reading/contract";
+import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
+import { placeOf } from "./counts";
+import { counted, shown } from "./shown";
+
+const ENSEMBL = /^ENS[A-Z]*G\d{11}(\.\d+)?$/;
+const VERSION_SUFFIX = /\.\d+$/;
+const GENE_TYPES = new Set(["gene expression", "gene_expression", "rna", "gene", "gex"]);
+const TYPE_COLUMNS = ["feature_types", "feature_type"];
+const LEAST_COVERAGE = 0.5;
+
+/** What each column measures, in lower case; null: no column of `var` tells. */
+export function featureTypes(table: Table, layer: string): string[] | null {
+  const columns = table.varColumns(layer);
+  const name = TYPE_COLUMNS.find((column) => columns.includes(column));
+  return name === undefined ? null : table.varColumn(layer, name).map((kind) => kind.toLowerCase());
+}
+
+/** The columns that are genes, all of them where nothing tells. */
+function genePositions(table: Table, layer: string): number[] {
+  const positions = [...table.varNames(layer).keys()];
+  const kinds = featureTypes(table, layer);
+  const genes = positions.filter((position) => kinds !== null && GENE_TYPES.has(kinds[position]));
+  return genes.length > 0 ? genes : positions;
+}
+
+/** A kind of names of the genes: the names themselves ("") or a column of `var`. */
+interface Naming {
+  column: string;
+  names: string[];
+  /** Genes of the model among them. */
+  nKnown: number;
+}
+
+function namings(table: Table, layer: string, card: ModelCard, positions: number[]): Naming[] {
+  const known = new Set(card.genes);
+  // A 10x file's own names are its symbols, which are a column too.
+  const columns = table.chooseNames ? table.varColumns(layer) : ["", ...table.varColumns(layer)];
+  return columns
+    .filter((column) => !TYPE_COLUMNS.includes(column))
+    .map((column) => {
+      const all = column === "" ? table.varNames(layer) : table.varColumn(layer, column);
+      const names = positions.map((position) => all[position]);
+      const nKnown = new Set(names.filter((name) => known.has(name))).size;
+      return { column, names, nKnown };
+    });
+}
+
+/** The names that are taken by themselves: those of the file, or where it has several, those that fit best. */
+function takenNaming(found: Naming[], chosen: string | null, table: Table): Naming {
+  if (chosen !== null) {
+    const naming = found.find(({ column }) => column === chosen) ?? (chosen === "" ? found[0] : undefined);
+    if (naming === undefined) {
+      throw new InputError(`${table.title} has no column ${chosen} of gene names; choose another.`);
+    }
+    return naming;
+  }
+  return table.chooseNames ? found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best)) : found[0];
+}
+
+/** The model's genes among the columns of a layer. */
+export function planGenes(table: Table, layer: string, card: ModelCard, choice: Choice): PlannedColumns {
+  const positions = genePositions(table, layer);
+  if (positions.length === 0) {
+    throw new InputError(`${table.title} has no genes: ${placeOf(layer)} has no columns.`);
+  }
+  const found = namings(table, layer, card, positions);
+  const taken = takenNaming(found, choice.geneColumn, table);
+  const names = table.chooseNames ? madeUnique(taken.names) : taken.names;
+  const matrix = table.matrix(layer);
+  const target = new Int32Array(matrix.nColumns).fill(-1);
+  const place = `${placeOf(layer)} of ${table.title}`;
+  if (new Set(card.genes).size < card.genes.length) {
+    if (names.length !== card.genes.length || names.some((name, at) => name !== card.genes[at])) {
+      throw new InputError(
+        `the model's own gene names repeat, so ${table.title} must have exactly its ${card.genes.length} genes in its order.`,
+      );
+    }
+    positions.forEach((position, at) => {
+      target[position] = at;
+    });
+    return { matrix, place, target, names: [...card.genes], extra: [] };
+  }
+  if (taken.nKnown === 0) {
+    throw new InputError(noneKnown(table, card, taken, found));
+  }
+  return { matrix, place, target, ...matched(table, card, names, positions, target, taken.column) };
+}
+
+function matched(
+  table: Table,
+  card: ModelCard,
+  names: string[],
+  positions: number[],
+  target: Int32Array,
+  column: string,
+): { names: string[]; extra: string[] } {
+  const isKnown = new Set(card.genes);
+  const places = new Map<string, number>();
+  const extra: string[] = [];
+  const twice: string[] = [];
+  names.forEach((name, at) => {
+    if (!isKnown.has(name)) {
+      extra.push(name);
+    } else if (places.has(name)) {
+      twice.push(name);
+    } else {
+      places.set(name, positions[at]);
+    }
+  });
+  if (twice.length > 0) {
+    throw new InputError(
+      `${counted(twice.length, "gene")} of the model ${twice.length === 1 ? "is" : "are"} more than once in ${table.title} (${shown(twice)} in ` +
+        `${called(column)}), so it is not known which counts are theirs: choose another column of gene names, or keep the first of ` +
+        "each: adata.var_names_make_unique().",
+    );
+  }
+  const sent = card.genes.filter((name) => places.has(name));
+  sent.forEach((name, at) => {
+    target[places.get(name) as number] = at;
+  });
+  return { names: sent, extra: [...new Set(extra)] };
+}
+
+/** Which names of the genes are meant; null where there is one kind of names, and it fits. */
+export function geneQuestion(table: Table, layer: string, card: ModelCard, choice: Choice): Question | null {
+  const found = namings(table, layer, card, genePositions(table, layer));
+  if (found.length === 0) {
+    return null;
+  }
+  const taken = takenNaming(found, null, table);
+  const useful = found.filter((naming) => naming.nKnown > 0 || naming === taken || naming.column === choice.geneColumn);
+  if (useful.length < 2) {
+    return null;
+  }
+  const option = ({ column, names, nKnown }: Naming): Option => ({
+    value: column,
+    label: `${called(column)} (like ${shown(names, 2)}): ${counted(nKnown, "gene")} of the model's ${card.genes.length.toLocaleString("en")}`,
+    problem:
+      nKnown === 0 ? `none of the model's genes is known by these names, which are like ${shown(card.genes, 2)}` : "",
+  });
+  const isFound = taken.nKnown > 0;
+  return {
+    id: "geneColumn",
+    label: "Names of the genes",
+    help: `The model knows its genes by names like ${shown(card.genes, 3)}.`,
+    options: useful.map(option),
+    found: isFound ? taken.column : null,
+    why: isFound
+      ? `${called(taken.column)} has ${taken.nKnown} of the model's ${card.genes.length} genes`
+      : noneKnown(table, card, taken, found),
+  };
+}
+
+function noneKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
+  const text =
+    `none of the model's ${card.genes.length} genes is among the names of the genes in ${table.title}: they are like ` +
+    `${shown(taken.names, 3)}, the model's like ${shown(card.genes, 3)}`;
+  const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
+  if (best.nKnown >= LEAST_COVERAGE * card.genes.length) {
+    return `${text}. ${called(best.column)} has ${best.nKnown} of them: choose it for the names of the genes.`;
+  }
+  const areTheirs = areMostlyEnsembl(taken.names);
+  if (areTheirs !== areMostlyEnsembl(card.genes)) {
+    const [theirs, ours] = areTheirs ? ["Ensembl ids", "symbols"] : ["symbols", "Ensembl ids"];
+    return `${text}. The file has ${theirs} and the model ${ours}: put the ${ours} of your genes into a column of var and choose it.`;
+  }
+  const without: [(name: string) => string, string][] = [
+    [(name) => name.replace(VERSION_SUFFIX, ""), "a version suffix (.1): remove it"],
+    [(name) => name.toLowerCase(), "letter case; is it another species?"],
+  ];
+  for (const [change, what] of without) {
+    const changed = new Set(card.genes.map(change));
+    const nKnown = new Set(taken.names.map(change).filter((name) => changed.has(name))).size;
+    if (nKnown > card.genes.length / 2) {
+      return `${text}. More would be known without regard to ${what}`;
+    }
+  }
+  return `${text}; is it the right model for these cells?`;
+}
+
+function areMostlyEnsembl(names: readonly string[]): boolean {
+  const some = names.slice(0, 200);
+  return 2 * some.filter((name) => ENSEMBL.test(name)).length > some.length;
+}
+
+function called(column: string): string {
+  return column === "" ? "the names of the columns" : column;
+}
+
+/** Names as `var_names_make_unique` makes them: the first of several keeps its own. */
+export function madeUnique(names: readonly string[]): string[] {
+  const taken = new Set(names);
+  if (taken.size === names.length) {
+    return [...names];
+  }
+  const seen = new Set<string>();
+  const numbers = new Map<string, number>();
+  return names.map((name) => {
+    if (!seen.has(name)) {
+      seen.add(name);
+      return name;
+    }
+    let unique: string;
+    do {
+      const number = (numbers.get(name) ?? 0) + 1;
+      numbers.set(name, number);
+      unique = `${name}-${number}`;
+    } while (taken.has(unique));
+    taken.add(unique);
+    return unique;
+  });
+}
