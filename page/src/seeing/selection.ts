@@ -1,0 +1,88 @@
+/** Which cells are chosen: by a line drawn around them, or by what they are. */
+
+import { polygonContains } from "d3-polygon";
+import type { CategoryColours, Entry } from "./colours";
+import type { CategoryColouring, Colouring } from "./contract";
+
+/** A corner of the line, in the plane of the points. */
+export type Corner = [number, number];
+
+/** The cells within the line; null: none are. */
+export function within(line: Corner[], points: Float32Array): Uint8Array | null {
+  if (line.length < 3) return null;
+  let [minX, minY, maxX, maxY] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const [x, y] of line) {
+    minX = Math.min(minX, x);
+    maxX = Math.max(maxX, x);
+    minY = Math.min(minY, y);
+    maxY = Math.max(maxY, y);
+  }
+  const mask = new Uint8Array(points.length / 2);
+  const point: Corner = [0, 0];
+  let found = 0;
+  for (let cell = 0; cell < mask.length; cell++) {
+    point[0] = points[2 * cell];
+    point[1] = points[2 * cell + 1];
+    const near = point[0] >= minX && point[0] <= maxX && point[1] >= minY && point[1] <= maxY;
+    if (near && polygonContains(line, point)) {
+      mask[cell] = 1;
+      found++;
+    }
+  }
+  return found > 0 ? mask : null;
+}
+
+/** The cells of an entry of the legend. */
+export function ofEntry(entry: Entry, { categories, codes }: CategoryColouring): Uint8Array {
+  const wanted = new Set(entry.categories);
+  return Uint8Array.from(codes, (code) => {
+    const known = code >= 0 && code < categories.length;
+    return (known ? wanted.has(code) : wanted.size === 0) ? 1 : 0;
+  });
+}
+
+export function sameSelection(one: Uint8Array | null, other: Uint8Array | null): boolean {
+  if (one === null || other === null || one.length !== other.length) return one === other;
+  return one.every((value, cell) => (value !== 0) === (other[cell] !== 0));
+}
+
+export function countOf(mask: Uint8Array): number {
+  let n = 0;
+  for (const value of mask) if (value !== 0) n++;
+  return n;
+}
+
+export interface Share {
+  label: string;
+  count: number;
+  /** Of the selected cells, 0 to 1. */
+  share: number;
+}
+
+/** What the selected cells are: the categories among them, the most frequent first; or the mean of their numbers. */
+export function summaryOf(mask: Uint8Array, colouring: Colouring, colours: CategoryColours | null): Share[] | number {
+  if (colouring.kind === "numbers") {
+    let sum = 0;
+    let n = 0;
+    for (let cell = 0; cell < mask.length; cell++) {
+      const value = colouring.values[cell];
+      if (mask[cell] === 0 || !Number.isFinite(value)) continue;
+      sum += value;
+      n++;
+    }
+    return n > 0 ? sum / n : Number.NaN;
+  }
+  const entries = colours?.entries ?? [];
+  const entryOf = new Map(entries.flatMap((entry, at) => entry.categories.map((code) => [code, at])));
+  const none = entries.findIndex((entry) => entry.categories.length === 0);
+  const counts = new Uint32Array(entries.length);
+  for (let cell = 0; cell < mask.length; cell++) {
+    const at = entryOf.get(colouring.codes[cell]) ?? none;
+    if (mask[cell] !== 0 && at >= 0) counts[at]++;
+  }
+  const n = countOf(mask);
+  return entries
+    .map(({ label }, at) => ({ label, count: counts[at], share: counts[at] / n }))
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count);
+}
