@@ -26,7 +26,10 @@ export function licenses(fileName: string): Plugin {
           .filter((file) => /^(licen[cs]e|copying|notice)/i.test(file))
           .sort()
           .map((file) => readFileSync(new URL(file, folder), "utf8").trim());
-        return [`## ${path.replace(/^.*node_modules\//, "")} ${version}: ${license.replace(/^\((.*)\)$/, "$1")}`, ...texts].join("\n\n");
+        return [
+          `## ${path.replace(/^.*node_modules\//, "")} ${version}: ${license.replace(/^\((.*)\)$/, "$1")}`,
+          ...texts,
+        ].join("\n\n");
       });
       const source = ["# What the page is made of", ...sections].join("\n\n");
       this.emitFile({ type: "asset", fileName, source: `${source}\n` });
