@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import Download, FloatRect, Locator, Page, expect
 
 
 class ThePage:
@@ -91,6 +91,20 @@ class ThePage:
         """Encode, and wait for the plot."""
         self.encode.click()
         expect(self.plot).to_be_visible()
+
+    def plot_box(self) -> FloatRect:
+        """Where the plot is."""
+        self.plot.scroll_into_view_if_needed()
+        box = self.plot.bounding_box()
+        assert box is not None
+        return box
+
+    def colour_by(self, what: str) -> None:
+        """Colour the cells by a column, by words of it."""
+        field = self.see_it.get_by_role("combobox", name="Colour by")
+        options = field.get_by_role("option").all_inner_texts()
+        [label] = [option for option in options if what.lower() in option.lower()]
+        field.select_option(label=label)
 
     def download(self, button: str) -> Download:
         """What a button of the result gives."""
