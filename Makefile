@@ -7,10 +7,16 @@ DEV     := $(VENV)/installed-dev
 PARITY  := $(VENV)-parity/installed
 SAVES   := ../shared/data/checkpoints
 IMAGES  := build/image
+NODE    := page/node_modules/installed
+# Node and npm come with the environment: no Node of the system is needed, or taken.
+WITH_NODE := PATH="$(abspath $(VENV))/bin:$$PATH"
+NPM     := cd page && $(WITH_NODE) npm --loglevel error
+BUILT   := service/rest/page_files page/src/service/stub
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz chaos nginx haproxy prometheus kubectl buildah image image-check sbom lint types imports proto \
-	openapi generated metrics parity bench bench-encoder bench-gpu overload soak million capacity bench-tracing example clean
+.PHONY: help serve test fuzz chaos nginx haproxy prometheus chromium kubectl buildah image image-check sbom lint types imports \
+	proto openapi page page-stub page-check generated metrics parity bench bench-encoder bench-gpu bench-page screenshots overload \
+	soak million capacity bench-tracing example clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -57,6 +63,11 @@ haproxy: ## install HAProxy likewise
 	@command -v haproxy >/dev/null || test -x /usr/sbin/haproxy \
 		|| { apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends haproxy >/dev/null; }
+
+chromium: ## install Chromium and a font where they are missing (Debian, as root), for the tests of the page
+	@command -v chromium >/dev/null \
+		|| { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
 
 $(VENV)/bin/kubectl: $(PYTHON) tests/deploy/kubectl.txt
 	$(PYTHON) tests/deploy/fetch_kubectl.py $@
@@ -112,8 +123,25 @@ openapi: $(DEV) ## write docs/openapi.json
 metrics: $(DEV) ## write the table of docs/metrics.md
 	$(PYTHON) -m docs.write_metrics
 
-generated: proto openapi ## fail if a generated file is not up to date
-	git diff --exit-code -- service/protobuf/stubs client/totalvi_client/stubs docs/openapi.json
+$(NODE): $(DEV) page/package.json page/package-lock.json page/.npmrc
+	$(NPM) ci
+	@touch $@
+
+page: $(NODE) ## build the page from page/ into service/rest/page_files
+	$(NPM) run build
+
+page-stub: $(NODE) ## generate the page's stub of the gRPC messages
+	$(WITH_NODE) PYTHON="$(abspath $(PYTHON))" sh page/stubs.sh
+
+page-check: $(NODE) ## biome, tsc and vitest
+	$(NPM) run lint
+	$(NPM) run types
+	$(NPM) test
+
+# A file of the page that git does not know is as stale as one that differs: its names hold digests.
+generated: proto openapi page-stub page ## fail if a generated file is not up to date
+	git diff --exit-code -- service/protobuf/stubs client/totalvi_client/stubs docs/openapi.json $(BUILT)
+	@new="$$(git status --porcelain -- $(BUILT))"; test -z "$$new" || { echo "git does not know: $$new" >&2; exit 1; }
 
 $(PARITY): pyproject.toml constraints.txt constraints-parity.txt
 	$(BASE) -m venv $(VENV)-parity
@@ -135,9 +163,15 @@ bench-encoder: $(DEV) ## measure the encoder alone (seconds)
 bench-gpu: $(DEV) ## measure the encoder on a GPU, where there is one
 	$(PYTHON) -m benchmarks.gpu $(BENCH_ARGS)
 
+bench-page: $(DEV) chromium ## 100,000 cells from an h5ad on the page (minutes); docs/page.md
+	$(PYTHON) -m benchmarks.page $(BENCH_ARGS)
+
+screenshots: $(DEV) chromium ## the pictures of docs/page.md
+	$(PYTHON) -m benchmarks.page.screenshots $(BENCH_ARGS)
+
 example: $(STAMP) ## export the example model again (needs the save it came from)
 	rm -rf examples/models/pbmc
 	$(VENV)/bin/totalvi-serve export $(SAVES)/pbmc --name pbmc --version 1 --into examples/models
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) $(VENV)-parity .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-parity page/node_modules .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -58,7 +58,12 @@ class Run:
 
 
 def write_cells(
-    path: Path, genes: tuple[str, ...], proteins: tuple[str, ...], batches: tuple[str, ...], n: int
+    path: Path,
+    genes: tuple[str, ...],
+    proteins: tuple[str, ...],
+    batches: tuple[str, ...],
+    n: int,
+    draws: int = DRAWS,
 ) -> None:
     """Write made-up cells: raw counts as rows in X, proteins in obsm, batch in obs."""
     rng = np.random.default_rng(20261127)
@@ -77,8 +82,8 @@ def write_cells(
         writer = CsrWriter(file, "X", (n, len(genes)), np.float32)
         for start in range(0, n, CELLS_AT_ONCE):
             cells = min(CELLS_AT_ONCE, n - start)
-            drawn = np.searchsorted(often, rng.random(cells * DRAWS) * often[-1])
-            keys, counts = np.unique(np.repeat(np.arange(cells), DRAWS) * len(genes) + drawn, return_counts=True)
+            drawn = np.searchsorted(often, rng.random(cells * draws) * often[-1])
+            keys, counts = np.unique(np.repeat(np.arange(cells), draws) * len(genes) + drawn, return_counts=True)
             writer.append(_rows(keys, counts, cells, len(genes)))
 
 

@@ -1,9 +1,11 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { licenses } from "./licenses";
 
 export default defineConfig({
   // Relative, so that the page also works below a path that a proxy adds.
   base: "./",
+  plugins: [licenses("page/licenses.md")],
   assetsInclude: ["**/*.h5ad"],
   build: {
     outDir: fileURLToPath(new URL("../service/rest/page_files", import.meta.url)),
@@ -12,7 +14,6 @@ export default defineConfig({
     target: "es2022",
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
-    license: { fileName: "page/licenses.md" },
     chunkSizeWarningLimit: 5000,
   },
   worker: { format: "es" },

@@ -1,0 +1,1 @@
+"""The page under measurement, and its pictures."""

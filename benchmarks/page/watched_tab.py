@@ -1,0 +1,125 @@
+"""A tab whose frames are timed and whose memory is read while it is used."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from playwright.sync_api import Browser, Page
+
+MIB = 1 << 20
+LOOK_EVERY_S = 0.05
+
+TIME_FRAMES = """
+() => {
+  const frames = (window.frames_ms = []);
+  const tasks = (window.tasks_ms = []);
+  let last = performance.now();
+  const tick = (now) => {
+    frames.push(now - last);
+    last = now;
+    requestAnimationFrame(tick);
+  };
+  requestAnimationFrame(tick);
+  new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
+    .observe({ type: "longtask" });
+}
+"""
+
+TAKE = "() => [window.frames_ms.splice(0), window.tasks_ms.splice(0)]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """What a step on the page took.
+
+    Attributes:
+        name: of the step.
+        seconds: from its beginning to what ended it.
+        frames: drawn meanwhile.
+        longest_frame_ms: between two of them.
+        longest_task_ms: that held the page's thread; 0: none was as long as 50 ms.
+        tab_mib: most memory of the tab's process, with its workers, and of an empty one; shared pages by their share.
+        browser_mib: most memory of all of the browser's processes.
+    """
+
+    name: str
+    seconds: float
+    frames: int
+    longest_frame_ms: float
+    longest_task_ms: float
+    tab_mib: float
+    browser_mib: float
+
+
+class WatchedTab:
+    """A context manager around a page that is open.
+
+    Args:
+        browser: of the page; no other tab may be open.
+        page: to time.
+    """
+
+    def __init__(self, browser: Browser, page: Page) -> None:
+        self.phases: list[Phase] = []
+        self._page = page
+        processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+        self._root = next(process["id"] for process in processes if process["type"] == "browser")
+        # Beside the tab's, one that the browser keeps for the next tab.
+        self._tabs = [process["id"] for process in processes if process["type"] == "renderer"]
+        self._most = (0.0, 0.0)
+        self._ended = threading.Event()
+        self._looking = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to look."""
+        self._page.evaluate(TIME_FRAMES)
+        self._looking.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Look no more."""
+        self._ended.set()
+        self._looking.join()
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure a step."""
+        self._page.evaluate(TAKE)
+        self._most = (0.0, 0.0)
+        began = time.monotonic()
+        yield
+        seconds = time.monotonic() - began
+        frames, tasks = self._page.evaluate(TAKE)
+        self.phases.append(
+            Phase(name, seconds, len(frames), max(frames, default=1e3 * seconds), max(tasks, default=0), *self._most)
+        )
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_EVERY_S):
+            tab, browser = (sum(map(pss_mib, pids)) for pids in (self._tabs, family(self._root)))
+            self._most = (max(self._most[0], tab), max(self._most[1], browser))
+
+
+def pss_mib(pid: int) -> float:
+    """Memory of a process that is resident now, shared pages by their share; 0: it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
+def family(root: int) -> list[int]:
+    """A process and all that it started, and those theirs."""
+    found = [root]
+    for pid in found:
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{pid}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+    return found
