@@ -23,7 +23,7 @@ export function App() {
           <a href="#try">Try it</a>
           {encoded.value && <a href="#see">See it</a>}
           <a href="#watch">Watch it</a>
-          <a href="docs">API</a>
+          {token.value === null && <a href="docs">API</a>}
         </nav>
         {token.value !== null && access.value === "open" && (
           <button type="button" onClick={() => void forgetToken()}>

@@ -22,8 +22,6 @@ export interface Run {
   signal: AbortSignal;
   /** Told after each slice, with the cells done so far. */
   progress: (nDone: number) => void;
-  /** Refuses rows that are no counts, before they are sent. */
-  check: (from: number, to: number) => void;
 }
 
 /** The posterior of every cell. What cannot be answered ends the run. */
@@ -73,7 +71,6 @@ function* slices(plan: Plan, run: Run): Generator<[number, Uint8Array<ArrayBuffe
   let size = Math.min(SLICE_CELLS, run.limits.max_request_cells);
   for (let from = 0; from < plan.nCells; ) {
     const to = Math.min(from + size, plan.nCells);
-    run.check(from, to);
     const body = requestBytes(encodeRequest(plan, from, to));
     if (body.length > most && to - from > 1) {
       size = Math.ceil((to - from) / 2);

@@ -11,6 +11,7 @@ const TITLES: Record<string, string> = {
   unauthenticated: "The token is not accepted",
   forbidden: "The token is not for this",
   not_found: "The model is not served",
+  picture: "There is no such picture of these cells",
   page: "A fault of the page",
 };
 

@@ -5,11 +5,12 @@ import type { Colouring, Posterior, Projection } from "../seeing/contract";
 import { LatentPlot } from "../seeing/latent_plot";
 import { PlotView } from "../seeing/plot_view";
 import { PosteriorPanel } from "../seeing/posterior_panel";
+import { Projections, StoppedError } from "../seeing/projections";
+import type { UmapProgress } from "../seeing/umap";
 import { type Problem, problemOf } from "../service/problem";
 import { Downloads } from "../taking/downloads";
 import { model, opened, worker } from "../trying/bench";
 import type { Encoded } from "../worker/contract";
-import { Projector, type UmapProgress } from "./projector";
 
 /** Draws of a chosen cell's posterior. */
 const DRAWS = 200;
@@ -17,7 +18,7 @@ const DRAWS = 200;
 /** The encoded cells in two dimensions, one cell's posterior, and what can be taken home. */
 export function SeeIt({ encoded }: { encoded: Encoded }) {
   const [view] = useState(() => new PlotView());
-  const [projector] = useState(() => new Projector());
+  const [projections] = useState(() => new Projections());
   const [cellIds, setCellIds] = useState<string[] | null>(null);
   const [projection, setProjection] = useState<Projection | null>(null);
   const [progress, setProgress] = useState<UmapProgress | null>(null);
@@ -32,11 +33,11 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
     const begin = async () => {
       setCellIds(await worker().cellIds());
       const { z, nLatent } = await worker().latent();
-      setProjection(await projector.pca(z, encoded.nCells, nLatent));
+      setProjection(await projections.pca(z, encoded.nCells, nLatent));
     };
     begin().catch((error) => setProblem(problemOf(error)));
-    return () => projector.close();
-  }, [encoded, projector]);
+    return () => projections.stop();
+  }, [encoded, projections]);
 
   useEffect(() => {
     let isWanted = true;
@@ -72,10 +73,10 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
     setProblem(null);
     try {
       const { z, nLatent } = await worker().latent();
-      if (kind === "PCA") setProjection(await projector.pca(z, encoded.nCells, nLatent));
-      else setProjection((await projector.umap(z, encoded.nCells, nLatent, setProgress)) ?? projection);
+      if (kind === "PCA") setProjection(await projections.pca(z, encoded.nCells, nLatent));
+      else setProjection(await projections.umap(z, encoded.nCells, nLatent, setProgress));
     } catch (error) {
-      setProblem(problemOf(error));
+      if (!(error instanceof StoppedError)) setProblem({ code: "picture", detail: (error as Error).message });
     }
     setProgress(null);
   };
@@ -106,7 +107,7 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
                 </button>
               ))}
             </fieldset>
-            {progress && <UmapBar now={progress} stop={() => projector.stop()} />}
+            {progress && <UmapBar now={progress} stop={() => projections.stop()} />}
           </div>
           {projection.note && <p class="small soft">{projection.note}</p>}
           <LatentPlot
@@ -150,9 +151,14 @@ function ColourChoice({ chosen, choose }: { chosen: string; choose: (name: strin
   );
 }
 
-/** The column of the batch where the file has it, else any label, else the library size. */
+/** Usual names of the column that a biologist looks for first. */
+const KINDS_OF_CELLS = /^(cell[ ._-]?types?|cell[ ._-]?labels?|populations?|annotations?|clusters?|leiden|louvain)/i;
+
+/** The column of cell types or clusters, else of the batch, else the first one, else the library size. */
 function firstColour(): string {
   const columns = opened.value?.obs ?? [];
+  const kind = columns.find((name) => KINDS_OF_CELLS.test(name));
+  if (kind) return `obs:${kind}`;
   const key = model.value?.batch?.key;
   if (key && columns.includes(key)) return `obs:${key}`;
   return columns.length > 0 ? `obs:${columns[0]}` : "library";
@@ -172,5 +178,8 @@ function UmapBar({ now, stop }: { now: UmapProgress; stop: () => void }) {
 }
 
 function namesOf(cellIds: readonly string[], selected: Uint8Array | null): string[] | null {
-  return useMemo(() => (selected === null ? null : cellIds.filter((_, cell) => selected[cell] !== 0)), [cellIds, selected]);
+  return useMemo(
+    () => (selected === null ? null : cellIds.filter((_, cell) => selected[cell] !== 0)),
+    [cellIds, selected],
+  );
 }

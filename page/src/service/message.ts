@@ -1,7 +1,9 @@
 /** A plan's cells as the message of gRPC, which REST takes too: the smaller and quicker form. */
 
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { checkRows } from "../planning/check_rows";
 import type { Labels, Plan, PlannedColumns } from "../planning/contract";
+import type { CsrRows } from "../reading/contract";
 import {
   type EncodeRequest,
   EncodeRequestSchema,
@@ -20,13 +22,6 @@ import type { LabelValue } from "./types";
 type TensorInit = MessageInitShape<typeof TensorSchema>;
 type LabelsInit = MessageInitShape<typeof LabelsSchema>;
 
-/** Rows over the columns that are sent. */
-export interface SentRows {
-  indptr: Int32Array;
-  indices: Int32Array;
-  data: Float32Array | Float64Array;
-}
-
 /** What a request asks for beside its cells. */
 export interface Asked {
   nSamples?: number;
@@ -35,8 +30,12 @@ export interface Asked {
   withExtra?: boolean;
 }
 
-/** Cells `from` to `to` (exclusive) of a plan, over the columns that are sent, in their order. */
-export function sentRows(columns: PlannedColumns, from: number, to: number): SentRows {
+/**
+ * Cells `from` to `to` (exclusive) of a plan, over the columns that are sent, in their order.
+ *
+ * @throws InputError: what would be sent is no count.
+ */
+export function sentRows(plan: Plan, columns: PlannedColumns, from: number, to: number): CsrRows {
   const rows = columns.matrix.rows(from, to);
   const indptr = new Int32Array(rows.indptr.length);
   const indices = new Int32Array(rows.indices.length);
@@ -51,7 +50,10 @@ export function sentRows(columns: PlannedColumns, from: number, to: number): Sen
     }
     indptr[row + 1] = n;
   }
-  return { indptr, indices: indices.subarray(0, n), data: data.subarray(0, n) };
+  const nColumns = columns.names.length;
+  const sent = { indptr, indices: indices.subarray(0, n), data: data.subarray(0, n), nColumns };
+  checkRows(sent, from, plan.table, columns.place, plan.allowNonInteger);
+  return sent;
 }
 
 /** The request for cells `from` to `to` (exclusive). */
@@ -59,7 +61,7 @@ export function encodeRequest(plan: Plan, from: number, to: number, asked: Asked
   const { nSamples, seed, withExtra } = asked;
   const request = create(EncodeRequestSchema, {
     genes: withExtra ? [...plan.genes.names, ...plan.genes.extra] : plan.genes.names,
-    geneCounts: { form: { case: "csr", value: csr(sentRows(plan.genes, from, to)) } },
+    geneCounts: { form: { case: "csr", value: csr(sentRows(plan, plan.genes, from, to)) } },
     categoricalCovariates: mapped(plan.categorical, (labels) => labelsOf(labels, from, to)),
     continuousCovariates: mapped(plan.continuous, (numbers) =>
       numbers.kind === "one"
@@ -74,7 +76,7 @@ export function encodeRequest(plan: Plan, from: number, to: number, asked: Asked
   if (plan.proteins) {
     const names = plan.proteins.names;
     request.proteins = withExtra ? [...names, ...plan.proteins.extra] : names;
-    const csrRows = csr(sentRows(plan.proteins, from, to));
+    const csrRows = csr(sentRows(plan, plan.proteins, from, to));
     request.proteinCounts = create(EncodeRequestSchema, {
       proteinCounts: { form: { case: "csr", value: csrRows } },
     }).proteinCounts!;
@@ -104,7 +106,7 @@ export function floats(answered: Tensor | undefined): Float32Array {
   return new Float32Array(answered.data.slice().buffer);
 }
 
-function csr(rows: SentRows): { indptr: TensorInit; indices: TensorInit; data: TensorInit } {
+function csr(rows: CsrRows): { indptr: TensorInit; indices: TensorInit; data: TensorInit } {
   const { indptr, indices } = rows;
   // Columns of a request may be many: indices in two bytes as long as they fit.
   const narrow = indices.every((column) => column < 1 << 16);

@@ -18,11 +18,11 @@ export function requestJson(plan: Plan, cellIds: readonly string[], limits: Limi
   const body: Record<string, unknown> = {
     cells: cellIds.slice(0, nCells),
     genes: plan.genes.names,
-    gene_counts: counts(plan.genes, nCells),
+    gene_counts: counts(plan, plan.genes, nCells),
   };
   if (plan.proteins) {
     body.proteins = plan.proteins.names;
-    body.protein_counts = counts(plan.proteins, nCells);
+    body.protein_counts = counts(plan, plan.proteins, nCells);
   }
   if (plan.batch) body.batch = labels(plan.batch, nCells);
   const categorical = Object.entries(plan.categorical).map(([key, each]) => [key, labels(each, nCells)]);
@@ -40,14 +40,14 @@ export function requestJson(plan: Plan, cellIds: readonly string[], limits: Limi
 /** How many cells one request surely holds. */
 function cellsOfOne(plan: Plan, limits: Limits): number {
   const looked = Math.min(plan.nCells, 256);
-  const nEntries = sentRows(plan.genes, 0, looked).data.length + looked * (plan.proteins?.names.length ?? 0);
+  const nEntries = sentRows(plan, plan.genes, 0, looked).data.length + looked * (plan.proteins?.names.length ?? 0);
   const characters = Math.max(1, (nEntries / Math.max(1, looked)) * CHARACTERS_AN_ENTRY);
   const fit = Math.floor(limits.max_request_bytes / 2 / characters);
   return Math.max(1, Math.min(plan.nCells, limits.max_request_cells, fit));
 }
 
-function counts(columns: PlannedColumns, nCells: number) {
-  const rows = sentRows(columns, 0, nCells);
+function counts(plan: Plan, columns: PlannedColumns, nCells: number) {
+  const rows = sentRows(plan, columns, 0, nCells);
   return { indptr: Array.from(rows.indptr), indices: Array.from(rows.indices), data: Array.from(rows.data) };
 }
 

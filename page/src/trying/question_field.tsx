@@ -26,8 +26,12 @@ export function QuestionField({ question }: { question: Question }) {
         ))}
       </select>
       <p id={told} class={missing ? "small warned" : "small soft"}>
-        {[why, help].filter(Boolean).join(" ")}
+        {[why, help].filter(Boolean).map(sentence).join(" ")}
       </p>
     </div>
   );
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!:]$/.test(text) ? "" : ".");
 }

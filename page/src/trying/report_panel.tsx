@@ -14,7 +14,7 @@ export function ReportPanel({ report }: { report: Report }) {
     <section class="panel" aria-labelledby="report-title">
       <h3 id="report-title">Report</h3>
       <ul class="report">
-        <li>{report.counts}</li>
+        <li>Raw counts: {report.counts}.</li>
         <Columns report={report} kind="gene" coverage={report.genes} />
         <Columns report={report} kind="protein" coverage={report.proteins} />
         {others.map((warning) => (

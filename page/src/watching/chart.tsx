@@ -14,14 +14,15 @@ interface ChartProps {
   unit: string;
   series: Series[];
   kind: "bars" | "lines";
-  /** Minutes that the intervals cover. */
+  /** Intervals of the whole chart; those before the service was started are empty. */
+  nIntervals: number;
   minutes: number;
 }
 
 const WIDTH = 360;
 const HEIGHT = 90;
 
-export function Chart({ title, unit, series, kind, minutes }: ChartProps) {
+export function Chart({ title, unit, series, kind, nIntervals, minutes }: ChartProps) {
   const most = Math.max(0, ...series.flatMap((one) => one.values.map((value) => value ?? 0)));
   return (
     <figure class="chart">
@@ -42,9 +43,9 @@ export function Chart({ title, unit, series, kind, minutes }: ChartProps) {
         <line class="floor" x1="0" x2={WIDTH} y1={HEIGHT - 0.5} y2={HEIGHT - 0.5} />
         {series.map((one) =>
           kind === "bars" ? (
-            <path key={one.name} class={`bar tone-${one.tone}`} d={bars(one.values, most)} />
+            <path key={one.name} class={`bar tone-${one.tone}`} d={bars(one.values, most, nIntervals)} />
           ) : (
-            <path key={one.name} class={`stroke tone-${one.tone}`} d={line(one.values, most)} />
+            <path key={one.name} class={`stroke tone-${one.tone}`} d={line(one.values, most, nIntervals)} />
           ),
         )}
       </svg>
@@ -62,19 +63,21 @@ function latest(values: (number | null)[]): string {
   return value === null ? "–" : short(value);
 }
 
-function bars(values: (number | null)[], most: number): string {
-  const step = WIDTH / values.length;
+function bars(values: (number | null)[], most: number, nIntervals: number): string {
+  const step = WIDTH / nIntervals;
+  const before = nIntervals - values.length;
   return values
     .map((value, at) => {
       if (!value) return "";
       const height = Math.max(1, (value / most) * (HEIGHT - 4));
-      return `M${(at * step).toFixed(1)} ${HEIGHT}v${(-height).toFixed(1)}h${(step * 0.8).toFixed(1)}V${HEIGHT}z`;
+      return `M${((before + at) * step).toFixed(1)} ${HEIGHT}v${(-height).toFixed(1)}h${(step * 0.8).toFixed(1)}V${HEIGHT}z`;
     })
     .join("");
 }
 
-function line(values: (number | null)[], most: number): string {
-  const step = WIDTH / values.length;
+function line(values: (number | null)[], most: number, nIntervals: number): string {
+  const step = WIDTH / nIntervals;
+  const before = nIntervals - values.length;
   let pen = "M";
   let path = "";
   for (const [at, value] of values.entries()) {
@@ -84,7 +87,7 @@ function line(values: (number | null)[], most: number): string {
     }
     const y = HEIGHT - 2 - (most > 0 ? (value / most) * (HEIGHT - 6) : 0);
     // A point by itself is drawn as a short stroke.
-    path += `${pen}${(at * step).toFixed(1)} ${y.toFixed(1)}h${(step * 0.6).toFixed(1)}`;
+    path += `${pen}${((before + at) * step).toFixed(1)} ${y.toFixed(1)}h${(step * 0.6).toFixed(1)}`;
     pen = "L";
   }
   return path;

@@ -4,6 +4,8 @@ import { Chart, type Series } from "./chart";
 import { instances, silence, stats } from "./watching";
 
 const PHASES = ["queue", "compute", "decode", "encode"] as const;
+/** What the service remembers, in seconds. */
+const REMEMBERED_S = 600;
 const TONES = ["a", "b", "c", "d"] as const;
 
 /** How the service is: what it did in the last minutes. */
@@ -24,7 +26,7 @@ export function WatchIt() {
 
 function Activity({ now }: { now: Stats }) {
   const { intervals, interval_s: every } = now;
-  const minutes = (intervals.cells.length * every) / 60;
+  const span = { nIntervals: Math.round(REMEMBERED_S / every), minutes: REMEMBERED_S / 60 };
   const perSecond = (values: number[]) => values.map((value) => value / every);
   const batchSize = intervals.batches.map((n, at) => (n > 0 ? intervals.batch_cells[at] / n : null));
   const phases = PHASES.map(
@@ -49,39 +51,39 @@ function Activity({ now }: { now: Stats }) {
           title="Cells encoded"
           unit="a second"
           kind="bars"
-          minutes={minutes}
+          {...span}
           series={[{ name: "cells", values: perSecond(intervals.cells), tone: "a" }]}
         />
         <Chart
           title="Queue"
           unit="cells waiting, at most"
           kind="bars"
-          minutes={minutes}
+          {...span}
           series={[{ name: "cells", values: intervals.queue_cells_max, tone: "b" }]}
         />
         <Chart
           title="Batch size"
           unit="cells, mean"
           kind="lines"
-          minutes={minutes}
+          {...span}
           series={[{ name: "cells", values: batchSize, tone: "c" }]}
         />
         <Chart
           title="Latency"
           unit="ms"
           kind="lines"
-          minutes={minutes}
+          {...span}
           series={[
             { name: "median", values: total.p50_ms, tone: "a" },
             { name: "95th percentile", values: total.p95_ms, tone: "b" },
           ]}
         />
-        <Chart title="Latency by phase" unit="ms, mean" kind="lines" minutes={minutes} series={phases} />
+        <Chart title="Latency by phase" unit="ms, mean" kind="lines" {...span} series={phases} />
         <Chart
           title="Refusals and failures"
           unit={`calls in ${every} s`}
           kind="bars"
-          minutes={minutes}
+          {...span}
           series={[
             { name: "refused: queue full", values: intervals.refused, tone: "b" },
             { name: "failed", values: intervals.failed, tone: "bad" },

@@ -3,10 +3,8 @@
 import { expose } from "comlink";
 import type { Latents } from "../encoding/latents";
 import { encodeAll } from "../encoding/run";
-import { checkRows } from "../planning/check_rows";
 import type { Plan, Question } from "../planning/contract";
-import { plan } from "../planning/plan";
-import { questions } from "../planning/questions";
+import { plan, questions } from "../planning/plan";
 import { InputError, type Study } from "../reading/contract";
 import { openFiles } from "../reading/open";
 import type { Colouring, Posterior } from "../seeing/contract";
@@ -60,7 +58,6 @@ const worker: CellWorker = {
       const made = plan(theStudy(), await card(model, version), choice);
       let report: Report | null = null;
       for (const [from, to] of checkedRanges(made.nCells)) {
-        checkRows(theStudy(), made, from, to);
         const body = requestBytes(encodeRequest(made, from, to, { withExtra: true }));
         const answer = validateResponse(await service.post(`${modelPath(model, version)}/validate`, body));
         report = joinedReport(report, reportOf(answer, made));
@@ -72,8 +69,7 @@ const worker: CellWorker = {
 
   encode(model, version, choice, progress) {
     return outcome(async (): Promise<Encoded> => {
-      const opened = theStudy();
-      const made = plan(opened, await card(model, version), choice);
+      const made = plan(theStudy(), await card(model, version), choice);
       const limits = await service.json<Limits>("v1/limits");
       running = new AbortController();
       const began = performance.now();
@@ -84,7 +80,6 @@ const worker: CellWorker = {
         version,
         signal: running.signal,
         progress: paced(progress, made.nCells, began),
-        check: (from, to) => checkRows(opened, made, from, to),
       });
       current = { plan: made, latents };
       return {
@@ -183,7 +178,7 @@ function card(model: string, version: string): Promise<Card> {
   return service.json<Card>(modelPath(model, version));
 }
 
-/** A column of `obs` as colours; whole numbers of few kinds are labels, as clusters are. */
+/** A column of `obs` as colours. */
 function byColumn(title: string): Colouring {
   const column = theStudy().genes.obsColumn(title);
   if (column.kind === "categories") {

@@ -5,6 +5,7 @@ import type { Plan } from "../../src/planning/contract";
 import { ServiceError } from "../../src/service/problem";
 import { Service } from "../../src/service/service";
 import { EncodeRequestSchema, EncodeResponseSchema, Tensor_DType } from "../../src/service/stub/totalvi_v1_pb";
+import { tableOf } from "../table_of";
 
 const LIMITS = {
   max_request_bytes: 1 << 20,
@@ -14,17 +15,18 @@ const LIMITS = {
   max_columns: 1000,
 };
 
-function planOf(nCells: number): Plan {
+function planOf(nCells: number, value = (cell: number) => (cell % 200) + 1): Plan {
   const rows = (from: number, to: number) => ({
     indptr: Int32Array.from({ length: to - from + 1 }, (_, at) => at),
     indices: new Int32Array(to - from),
-    data: Float32Array.from({ length: to - from }, (_, at) => ((from + at) % 200) + 1),
+    data: Float32Array.from({ length: to - from }, (_, at) => value(from + at)),
     nColumns: 1,
   });
   return {
     nCells,
     counts: "",
-    genes: { matrix: { nCells, nColumns: 1, rows }, target: Int32Array.of(0), names: ["A"], extra: [] },
+    table: tableOf(nCells),
+    genes: { matrix: { nCells, nColumns: 1, rows }, place: "X", target: Int32Array.of(0), names: ["A"], extra: [] },
     proteins: null,
     batch: null,
     categorical: {},
@@ -74,7 +76,7 @@ class Echo extends Service {
 
 function run(service: Service, more: object = {}) {
   const signal = new AbortController().signal;
-  return { service, limits: LIMITS, model: "m", version: "1", signal, progress: () => {}, check: () => {}, ...more };
+  return { service, limits: LIMITS, model: "m", version: "1", signal, progress: () => {}, ...more };
 }
 
 test("every cell's answer stands at its place, whatever the order of the answers", async () => {
@@ -109,11 +111,9 @@ test("the stop button ends it as stopped", async () => {
   await expect(encodeAll(planOf(3000), given)).rejects.toMatchObject({ name: "AbortError" });
 });
 
-test("rows that are no counts are never sent", async () => {
+test("rows that are no counts are never sent, and the cell is named", async () => {
   const service = new Echo();
-  const check = (from: number) => {
-    if (from >= 300) throw new Error("no counts");
-  };
-  await expect(encodeAll(planOf(900), run(service, { check }))).rejects.toThrow("no counts");
-  expect(service.sizes.length).toBeLessThanOrEqual(1);
+  const plan = planOf(900, (cell) => (cell === 700 ? 0.5 : 1));
+  await expect(encodeAll(plan, run(service))).rejects.toThrow("cell-700");
+  expect(service.sizes.every((size) => size === 300)).toBe(true);
 });

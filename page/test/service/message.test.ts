@@ -3,6 +3,7 @@ import type { Plan, PlannedColumns } from "../../src/planning/contract";
 import type { CsrRows, Matrix } from "../../src/reading/contract";
 import { encodeRequest, requestBytes, sentRows } from "../../src/service/message";
 import { type Tensor, Tensor_DType } from "../../src/service/stub/totalvi_v1_pb";
+import { tableOf } from "../table_of";
 
 function matrixOf(rows: number[][]): Matrix {
   return {
@@ -32,11 +33,12 @@ function matrixOf(rows: number[][]): Matrix {
 }
 
 function columns(rows: number[][], target: number[], names: string[], extra: string[] = []): PlannedColumns {
-  return { matrix: matrixOf(rows), target: Int32Array.from(target), names, extra };
+  return { matrix: matrixOf(rows), place: "X", target: Int32Array.from(target), names, extra };
 }
 
 function planOf(genes: PlannedColumns, more: Partial<Plan> = {}): Plan {
   return {
+    table: tableOf(genes.matrix.nCells),
     nCells: genes.matrix.nCells,
     counts: "X",
     genes,
@@ -63,19 +65,16 @@ function numbers(tensor: Tensor | undefined): number[] {
 }
 
 test("columns that the model lacks are not sent, the others under their new positions", () => {
-  const rows = sentRows(
-    columns(
-      [
-        [1, 2, 3],
-        [0, 5, 0],
-        [4, 0, 6],
-      ],
-      [1, -1, 0],
-      ["B", "A"],
-    ),
-    1,
-    3,
+  const sent = columns(
+    [
+      [1, 2, 3],
+      [0, 5, 0],
+      [4, 0, 6],
+    ],
+    [1, -1, 0],
+    ["B", "A"],
   );
+  const rows = sentRows(planOf(sent), sent, 1, 3);
   expect(Array.from(rows.indptr)).toEqual([0, 0, 2]);
   expect(Array.from(rows.indices)).toEqual([1, 0]);
   expect(Array.from(rows.data)).toEqual([4, 6]);
@@ -86,10 +85,9 @@ test.each([
   [[[1, 256]], Tensor_DType.U16],
   [[[1, 65536]], Tensor_DType.F32],
   [[[1, 0.5]], Tensor_DType.F32],
-  [[[1, -1]], Tensor_DType.F32],
-  [[[1, Number.NaN]], Tensor_DType.F32],
 ])("counts travel in the smallest type that holds them exactly: %j", (rows, dtype) => {
-  const request = encodeRequest(planOf(columns(rows, [0, 1], ["A", "B"])), 0, 1);
+  const plan = planOf(columns(rows, [0, 1], ["A", "B"]), { allowNonInteger: true });
+  const request = encodeRequest(plan, 0, 1);
   const form = request.geneCounts?.form;
   if (form?.case !== "csr") throw new Error("not sparse");
   expect(form.value.data?.dtype).toBe(dtype);
@@ -120,4 +118,17 @@ test("unknown names are told when the file is checked, and never sent for encodi
   const plan = planOf(columns([[1, 2]], [0, -1], ["A"], ["Z"]));
   expect(encodeRequest(plan, 0, 1, { withExtra: true }).genes).toEqual(["A", "Z"]);
   expect(encodeRequest(plan, 0, 1).genes).toEqual(["A"]);
+});
+
+test.each([-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY])(
+  "%d is no count, and is refused with the cell's name",
+  (value) => {
+    const sent = columns([[1], [value]], [0], ["A"]);
+    expect(() => sentRows(planOf(sent), sent, 0, 2)).toThrow("cell-1");
+  },
+);
+
+test("what is not sent need not be a count", () => {
+  const sent = columns([[1, -1]], [0, -1], ["A"]);
+  expect(Array.from(sentRows(planOf(sent), sent, 0, 1).data)).toEqual([1]);
 });
