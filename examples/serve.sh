@@ -16,7 +16,8 @@ say_how() {
     cat <<EOF
 
 The example model is served.
-  REST       $callers/v1/models   (try it in a browser: $callers/docs)
+  a browser  $callers/
+  REST       $callers/v1/models   (described at $callers/docs)
   gRPC       $host:${TOTALVI_GRPC_PORT:-8001}
   operators  $operators/readyz, $operators/metrics
 

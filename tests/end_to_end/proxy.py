@@ -126,7 +126,7 @@ class Haproxy(Proxy):
 
     def complaints(self) -> list[str]:
         """All but the news of which replica is up or down."""
-        return [line for line in self.told() if not re.search(r"Server (rest|grpc)/[abc] is (UP|DOWN)", line)]
+        return [line for line in self.told() if not re.search(r"Server (rest|page|grpc)/[abc] is (UP|DOWN)", line)]
 
 
 def missing(proxy: type[Proxy]) -> str:

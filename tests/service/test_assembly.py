@@ -13,13 +13,23 @@ import httpx
 import pytest
 
 from model.contract import DeviceLost, OutOfDeviceMemory
+from service import assembly
 from service.assembly import Service, build_service
 from service.core.batch import BatcherLimits, In, Out
 from service.core.batcher import Batcher
 from service.core.catalog import CatalogError
 from service.core.health import ServingState
 from service.core.messages import Limits
-from service.settings import AccessSettings, BatchSettings, DeviceSettings, LimitSettings, Settings, SettingsError
+from service.rest.page import read_page
+from service.settings import (
+    AccessSettings,
+    BatchSettings,
+    DeviceSettings,
+    LimitSettings,
+    ListenSettings,
+    Settings,
+    SettingsError,
+)
 from tests.fakes import FakeEncoder, Gate
 
 PATIENCE_S = 10.0
@@ -113,6 +123,23 @@ async def test_callers_are_told_what_the_service_does(service):
 async def test_it_tells_of_itself_before_the_models_are_loaded(build, models):
     told = await stats(build(models))
     assert (told["state"], told["intervals"]["calls"]) == ("starting", [0])
+
+
+@pytest.mark.parametrize(("on", "status"), [(True, 200), (False, 404)])
+async def test_the_page_can_be_turned_off(build, models, tmp_path, monkeypatch, on, status):
+    folder = tmp_path / "page_files"
+    folder.mkdir()
+    (folder / "index.html").write_text("made up")
+    monkeypatch.setattr(assembly, "read_page", lambda: read_page(folder))
+    service = build(models, listen=ListenSettings(page=on))
+    transport = httpx.ASGITransport(service.http_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://callers") as callers:
+        answer = await callers.get("/")
+        assert answer.status_code == status
+        assert (answer.text == "made up") is on
+        service.health.mark_draining()
+        answer = await callers.get("/")
+        assert (answer.status_code, answer.headers["connection"]) == (status, "close")
 
 
 async def test_before_the_models_are_loaded_callers_are_told_to_wait(build, models):

@@ -79,7 +79,11 @@ def test_it_serves_where_the_environment_says_until_it_is_stopped(ports):
         assert curl.replace(str(ports["TOTALVI_HTTP_PORT"]), "8000").strip() in (ROOT / "README.md").read_text()
         answer = perform(curl)
         assert (answer.status_code, answer.json()["n_cells"]) == (200, 5)
-        for name, url in (("HTTP", "http://127.0.0.1:{}/docs"), ("ADMIN", "http://127.0.0.1:{}/metrics")):
+        for name, url in (
+            ("HTTP", "http://127.0.0.1:{}/"),
+            ("HTTP", "http://127.0.0.1:{}/docs"),
+            ("ADMIN", "http://127.0.0.1:{}/metrics"),
+        ):
             shown = url.format(ports[f"TOTALVI_{name}_PORT"])
             assert shown in said
             assert httpx.get(shown).status_code == 200
