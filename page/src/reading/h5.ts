@@ -262,10 +262,9 @@ function narrowed(values: BigInt64Array | BigUint64Array): Int32Array | Float64A
 
 function damaged(name: string, error: unknown): InputError {
   const text = error instanceof Error ? error.message : String(error);
-  // HDF5 tells its whole stack; its first cause is the last line that names one.
-  const cause =
-    text.match(/truncated file[^\n]*|file signature not found|(?<=\): )[^\n]+/)?.[0] ?? "HDF5 cannot make sense of it";
+  // HDF5 tells its whole stack, from the call down to the cause.
+  const cause = text.match(/truncated file|[^\n]*signature not found/)?.[0] ?? text.match(/(?<=\): )[^\n]+/)?.[0];
   return new InputError(
-    `${name} is damaged or cut short (${cause.slice(0, 120)}); get a new copy and compare the sizes.`,
+    `${name} is damaged or cut short (${(cause ?? "HDF5 cannot make sense of it").trim().slice(0, 120)}); get a new copy and compare the sizes.`,
   );
 }

@@ -92,7 +92,6 @@ export function untarred(name: string, onEntry: (entry: string) => Sink | null):
   let left = -1;
   let padding = 0;
   let longName: string | null = null;
-  let nameBytes: Sink | null = null;
 
   const header = (block: Uint8Array): void => {
     if (block.every((byte) => byte === 0)) {
@@ -108,14 +107,13 @@ export function untarred(name: string, onEntry: (entry: string) => Sink | null):
     const type = String.fromCharCode(block[156]);
     const folder = ascii(block, 257, 5) === "ustar" ? ascii(block, 345, 155) : "";
     const own = longName ?? (folder === "" ? "" : `${folder}/`) + ascii(block, 0, 100);
-    longName = null;
-    nameBytes = null;
-    if (type === "L") {
-      nameBytes = textSink((text) => {
-        longName = text.split("\0")[0];
+    if (type === "L" || type === "x") {
+      // A name that is too long for the header comes as an entry before its own: GNU's, or POSIX's among other things.
+      sink = textSink((text) => {
+        longName = type === "L" ? text.split("\0")[0] : (text.match(/^\d+ path=(.*)$/m)?.[1] ?? null);
       });
-      sink = nameBytes;
     } else {
+      longName = null;
       sink = type === "0" || type === "\0" ? onEntry(own) : null;
     }
   };
