@@ -19,7 +19,7 @@ PHONE = {"viewport": {"width": 375, "height": 740}, "device_scale_factor": 2, "h
 VIOLATIONS = """
 async () => {
   const { violations } = await axe.run(document);
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`));
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`));
 }
 """
 
@@ -108,9 +108,9 @@ def test_the_page_follows_the_system_s_light_and_dark(tab: Tab, page: ThePage) -
 
     expect(page.models.get_by_role("article")).to_be_visible()
     tab.page.emulate_media(color_scheme="light")
-    light = lightness()
+    assert lightness() > 200
     tab.page.emulate_media(color_scheme="dark")
-    assert lightness() < 80 < 200 < light
+    assert lightness() < 80
 
 
 def test_who_wants_no_motion_gets_none(tabs: Callable[..., Tab], service: RunningServer) -> None:
