@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { counted, whole } from "../frame/words";
-import { limits, models, serverVersion } from "../service/connection";
+import { limits, models, serverVersion, token } from "../service/connection";
 import type { Card, CategoricalField } from "../service/types";
 
 const TRANSFORMS: Record<string, string> = {
@@ -131,12 +131,20 @@ function told(card: Card, name: string): string {
 function Limits() {
   const published = limits.value;
   if (published === null) return null;
+  const mebibytes = whole(published.max_request_bytes / 2 ** 20);
   return (
     <p class="small soft">
-      One request may have {counted(published.max_request_cells, "cell")},{" "}
-      {whole(published.max_request_bytes / 2 ** 20)} MiB and {counted(published.max_samples, "sample")} a cell; this
-      page sends a file of any size in slices. totalvi-serve {serverVersion.value}:{" "}
-      <a href="docs">REST documentation</a>, <a href="openapi.json">OpenAPI file</a>.
+      One request may have {counted(published.max_request_cells, "cell")}, {mebibytes} MiB and{" "}
+      {counted(published.max_samples, "sample")} a cell; this page sends a file of any size in slices. This is
+      totalvi-serve {serverVersion.value}
+      {token.value === null ? (
+        <>
+          , whose <a href="docs">REST documentation</a> and <a href="openapi.json">OpenAPI file</a> are here.
+        </>
+      ) : (
+        // A browser sends no token where it only follows a link.
+        ", whose documentation is at docs and openapi.json, for those who send the token."
+      )}
     </p>
   );
 }
