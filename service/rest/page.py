@@ -38,18 +38,15 @@ class PageFile:
 
     Attributes:
         content: its bytes.
+        digest: SHA-256 of them.
         media_type: by its suffix.
         cache_control: for how long a browser need not ask again.
     """
 
     content: bytes
+    digest: str
     media_type: str
     cache_control: str
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """SHA-256 of its content."""
-        return hashlib.sha256(self.content).hexdigest()
 
     async def packed(self) -> bytes | None:
         """Its content compressed with gzip; None where that is no smaller. Worked out once, in a thread."""
@@ -84,8 +81,10 @@ def read_page(folder: Path = FOLDER) -> Page:
 
 
 def _read(file: Path) -> PageFile:
+    content = file.read_bytes()
     return PageFile(
-        content=file.read_bytes(),
+        content=content,
+        digest=hashlib.sha256(content).hexdigest(),
         media_type=_TYPES.get(file.suffix, "application/octet-stream"),
         cache_control=_FOR_EVER if _HASHED.fullmatch(file.name) else "no-cache",
     )
