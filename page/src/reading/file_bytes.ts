@@ -1,7 +1,7 @@
 /** The bytes of a file, read in large blocks: HDF5 asks for a few kilobytes at a time, and each look into a file takes a browser long. */
 
-const BLOCK_BYTES = 2 << 20;
-const MOST_BLOCKS = 8;
+const BLOCK_BYTES = 8 << 20;
+const MOST_BLOCKS = 6;
 
 /** Reads bytes of a file at once, without a promise. */
 export type ReadBytes = (from: number, to: number) => Uint8Array;
