@@ -2,6 +2,8 @@
 
 import { Dataset, FS, Group, File as Hdf5, Reference, ready } from "h5wasm";
 import { InputError } from "./contract";
+import { FileBytes, readerOf } from "./file_bytes";
+import { type Disk, mountFile } from "./mounted_file";
 
 type NumberArray =
   | Int8Array
@@ -44,28 +46,18 @@ const ENUM = 8;
 
 let nOpened = 0;
 
-/** Open a file without loading it, where that can be: in a worker. Elsewhere (in tests) it is copied into memory. */
+/** Open a file without loading it. */
 export async function openH5(file: File): Promise<H5File> {
   const module = await ready;
   // Without it a read that fails gives whatever was in memory before.
   module.activate_throwing_error_handler();
+  const disk = FS as unknown as Disk;
   nOpened += 1;
   const folder = `/study-${nOpened}`;
-  const files = FS as unknown as Files;
-  files.mkdir(folder);
-  const isMounted = typeof (globalThis as { FileReaderSync?: unknown }).FileReaderSync !== "undefined";
-  if (isMounted) {
-    files.mount(files.filesystems.WORKERFS, { blobs: [{ name: "file", data: file }] }, folder);
-  } else {
-    files.writeFile(`${folder}/file`, new Uint8Array(await file.arrayBuffer()));
-  }
+  mountFile(disk, folder, new FileBytes(file.size, await readerOf(file)));
   const forget = () => {
-    if (isMounted) {
-      files.unmount(folder);
-    } else {
-      files.unlink(`${folder}/file`);
-    }
-    files.rmdir(folder);
+    disk.unmount(folder);
+    disk.rmdir(folder);
   };
   try {
     return new H5File(file.name, new Hdf5(`${folder}/file`, "r"), forget);
@@ -73,16 +65,6 @@ export async function openH5(file: File): Promise<H5File> {
     forget();
     throw damaged(file.name, error);
   }
-}
-
-interface Files {
-  mkdir(path: string): void;
-  rmdir(path: string): void;
-  unlink(path: string): void;
-  writeFile(path: string, content: Uint8Array): void;
-  mount(type: unknown, options: unknown, path: string): void;
-  unmount(path: string): void;
-  filesystems: { WORKERFS: unknown };
 }
 
 /** An open file; its parts are named by their path, without a slash before it. */

@@ -11,9 +11,9 @@ const MOST_EXACT = 1 << 24;
 /** Integers that floats of 32 bits hold become those; nothing is rounded. */
 export function asFloats(values: ArrayLike<number>): Float32Array | Float64Array {
   if (values instanceof Float32Array || values instanceof Float64Array) {
-    return values instanceof Float64Array && fits(values) ? Float32Array.from(values) : values;
+    return values instanceof Float64Array && fits(values) ? new Float32Array(values) : values;
   }
-  return fits(values) ? Float32Array.from(values) : Float64Array.from(values);
+  return fits(values) ? new Float32Array(values) : new Float64Array(values);
 }
 
 function fits(values: ArrayLike<number>): boolean {
@@ -54,7 +54,7 @@ export class StoredCsr implements Matrix {
       indptr[row - from] = this.indptr[row] - first;
     }
     const stored = this.indices.read(first, last);
-    const indices = stored instanceof Int32Array ? stored : Int32Array.from(stored);
+    const indices = stored instanceof Int32Array ? stored : new Int32Array(stored);
     checkColumns(this.file, this.path, indices, this.nColumns);
     return { indptr, indices, data: asFloats(this.data.read(first, last)), nColumns: this.nColumns };
   }
@@ -95,7 +95,7 @@ export class StoredCsc implements Matrix {
     checkSize(`${path} of ${file.name}`, nEntries, nColumns, advice);
     const indptr = new Float64Array(nCells + 1);
     for (let start = 0; start < nEntries; start += ENTRIES_AT_ONCE) {
-      const cells = stored.read(start, Math.min(start + ENTRIES_AT_ONCE, nEntries));
+      const cells = new Int32Array(stored.read(start, Math.min(start + ENTRIES_AT_ONCE, nEntries)));
       checkColumns(file, path, cells, nCells);
       for (let at = 0; at < cells.length; at++) {
         indptr[cells[at] + 1] += 1;
@@ -205,9 +205,10 @@ function checkedIndptr(file: H5File, path: string, nLines: number, nEntries: num
   return indptr;
 }
 
-function checkColumns(file: H5File, path: string, indices: ArrayLike<number>, nColumns: number): void {
+function checkColumns(file: H5File, path: string, indices: Int32Array, nColumns: number): void {
   for (let at = 0; at < indices.length; at++) {
-    if (!(indices[at] >= 0 && indices[at] < nColumns)) {
+    // As an unsigned number, one below zero is beyond all columns.
+    if (indices[at] >>> 0 >= nColumns) {
       throw new InputError(
         `${file.name} is damaged: an entry of ${path} stands outside of its ${nColumns} columns; get a new copy.`,
       );

@@ -27,27 +27,25 @@ export class StoredRows {
     if (this.chunkRows === null || to <= from) {
       return this.file.numbers(this.path, from, to);
     }
-    if (this.kept === null || from < this.kept.from || to > this.kept.to) {
-      this.kept = this.unpacked(from, to, this.chunkRows);
+    const before = this.kept !== null && from >= this.kept.from && from < this.kept.to ? this.kept : null;
+    if (before !== null && to <= before.to) {
+      return before.values.slice((from - before.from) * this.width, (to - before.from) * this.width);
     }
-    const { from: first, values } = this.kept;
-    return values.slice((from - first) * this.width, (to - first) * this.width);
-  }
-
-  private unpacked(from: number, to: number, chunkRows: number): { from: number; to: number; values: NumberArray } {
-    const end = Math.min(Math.ceil(to / chunkRows) * chunkRows, this.nRows);
-    const before = this.kept;
-    if (before === null || from < before.from || from >= before.to) {
-      const first = Math.floor(from / chunkRows) * chunkRows;
-      return { from: first, to: end, values: this.file.numbers(this.path, first, end) };
+    const start = before?.to ?? Math.floor(from / this.chunkRows) * this.chunkRows;
+    const end = Math.min(Math.ceil(to / this.chunkRows) * this.chunkRows, this.nRows);
+    const unpacked = this.file.numbers(this.path, start, end);
+    const last = Math.max(start, Math.floor((end - 1) / this.chunkRows) * this.chunkRows);
+    this.kept = { from: last, to: end, values: unpacked.slice((last - start) * this.width) };
+    if (before === null) {
+      return unpacked.slice((from - start) * this.width, (to - start) * this.width);
     }
     const known = before.values.subarray((from - before.from) * this.width);
-    const added = this.file.numbers(this.path, before.to, end);
+    const added = unpacked.subarray(0, (to - start) * this.width);
     // 64-bit integers come in one of two types, by their size.
-    const type = known.constructor === added.constructor ? added.constructor : Float64Array;
+    const type = known.constructor === added.constructor ? known.constructor : Float64Array;
     const values = new (type as Float64ArrayConstructor)(known.length + added.length);
     values.set(known);
     values.set(added, known.length);
-    return { from, to: end, values };
+    return values;
   }
 }
