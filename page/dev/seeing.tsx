@@ -43,8 +43,11 @@ function Page() {
       onSelect={setSelected}
       pinned={pinned}
       onPin={setPinned}
-      onPicture={(view) => {
-        (globalThis as { view?: unknown }).view = view;
+      title="made-up cells"
+      onPicture={async (png) => {
+        const picture = document.createElement("img");
+        picture.src = URL.createObjectURL(await png);
+        document.body.append(picture);
       }}
     />
   );

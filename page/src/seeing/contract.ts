@@ -25,7 +25,12 @@ export interface Projection {
   points: Float32Array;
   /** Of the two axes. */
   axes: [string, string];
+  /** What a person must know of it, such as that not all cells are shown. */
+  note?: string;
 }
+
+/** More cells than a UMAP finishes within a minute: it takes as many of them, drawn at random. */
+export const MOST_UMAP_CELLS = 20000;
 
 /** The posterior of one cell. */
 export interface Posterior {

@@ -5,6 +5,7 @@ import { type CategoryColours, type Colours, coloursOf, inWords, valueText } fro
 import type { Colouring, Projection } from "./contract";
 import { FindCell } from "./find_cell";
 import { Legend } from "./legend";
+import { toPng } from "./picture";
 import { PlotView } from "./plot_view";
 import { Scatter } from "./scatter";
 import { countOf, summaryOf } from "./selection";
@@ -21,12 +22,14 @@ export interface LatentPlotProps {
   pinned: number | null;
   onPin(cell: number | null): void;
   onHover?(cell: number | null): void;
-  /** Saves the picture as it is seen; left out, there is no button for it. */
-  onPicture?(view: PlotView): void;
+  /** Above a saved picture, such as the names of the file and of the model. */
+  title: string;
+  /** Takes the picture as it is seen, a PNG; left out, there is no button for it. */
+  onPicture?(png: Promise<Blob>): void;
 }
 
 export function LatentPlot(props: LatentPlotProps) {
-  const { projection, colouring, cellIds, selected, onSelect, pinned, onPin, onHover, onPicture } = props;
+  const { projection, colouring, cellIds, selected, onSelect, pinned, onPin, onHover, title, onPicture } = props;
   const [view] = useState(() => new PlotView());
   const [lassoing, setLassoing] = useState(false);
   const [hovered, setHovered] = useState<number | null>(null);
@@ -35,6 +38,11 @@ export function LatentPlot(props: LatentPlotProps) {
   const find = (cell: number): void => {
     onPin(cell);
     view.reveal(cell);
+  };
+  const save = (): void => {
+    const { width, height, camera, theme } = view;
+    if (theme === null) return;
+    onPicture?.(toPng({ title, projection, colouring, selected, theme, camera, width, height }));
   };
   const told = hovered ?? pinned;
   return (
@@ -57,7 +65,7 @@ export function LatentPlot(props: LatentPlotProps) {
         </button>
         <span class="gap" />
         {onPicture && (
-          <button type="button" onClick={() => onPicture(view)}>
+          <button type="button" onClick={save}>
             Save picture
           </button>
         )}
@@ -90,6 +98,7 @@ export function LatentPlot(props: LatentPlotProps) {
             </>
           )}
         </p>
+        {projection.note && <p class="soft">{projection.note}</p>}
       </div>
       <div class="side">
         <Legend colouring={colouring} colours={colours} selected={selected} onSelect={onSelect} />

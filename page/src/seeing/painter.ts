@@ -1,6 +1,7 @@
 /** Draws points into pixels: round, antialiased, translucent; no canvas needed, so it is the same everywhere. */
 
 import type { Camera } from "./camera";
+import { packed } from "./palette";
 
 export interface Scene {
   /** [2 x cells]: x, y; NaN for cells that are not drawn. */
@@ -30,6 +31,10 @@ export function brushFor(count: number, zoom: number, pixelRatio: number): { rad
   const opacity = 0.9 - 0.14 * (Math.log10(Math.max(1, count)) - 3) + 0.08 * Math.log2(closer);
   return { radius: radius * pixelRatio, opacity: Math.min(0.92, Math.max(0.5, opacity)) };
 }
+
+/** Of cells that are not selected where others are: on light and on dark paper. */
+export const UNSELECTED = { light: packed(0xb9c0c7), dark: packed(0x4a525b) };
+export const UNSELECTED_OPACITY = 0.35;
 
 /** Where in a pixel a disc's middle may lie, in each direction. */
 const PHASES = 4;

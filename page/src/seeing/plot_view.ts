@@ -4,8 +4,7 @@ import { drawAxes } from "./axes";
 import { type Bounds, boundsOf, type Camera, fitted, panned, toPixel, toPlane, zoomed } from "./camera";
 import type { Projection } from "./contract";
 import { Nearest } from "./nearest";
-import { brushFor, paint } from "./painter";
-import { packed } from "./palette";
+import { brushFor, paint, UNSELECTED, UNSELECTED_OPACITY } from "./painter";
 import { shuffled } from "./random";
 import type { Corner } from "./selection";
 import { type Theme, themeOf } from "./theme";
@@ -184,11 +183,10 @@ export class PlotView {
 
   /** How points look at the present zoom. */
   private brush(ratio: number) {
-    const unselected = packed(this.theme?.dark ? 0x4a525b : 0xb9c0c7);
     return {
       ...brushFor(this.bounds.count, this.camera.scale / this.whole.scale, ratio),
-      unselected,
-      unselectedOpacity: 0.35,
+      unselected: this.theme?.dark ? UNSELECTED.dark : UNSELECTED.light,
+      unselectedOpacity: UNSELECTED_OPACITY,
     };
   }
 

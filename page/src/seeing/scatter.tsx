@@ -1,6 +1,7 @@
 /** The cells as points: to look at, to move about in, to point at and to draw around. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { boundsOf } from "./camera";
 import { valueText } from "./colours";
 import type { Colouring, Projection } from "./contract";
 import { listen, type Wishes } from "./gestures";
@@ -71,10 +72,7 @@ export function Scatter(props: ScatterProps) {
   useEffect(() => view.paintWith(colours, selected), [view, colours, selected]);
   useEffect(() => view.mark({ hovered, pinned }), [view, hovered, pinned]);
 
-  const count = useMemo(
-    () => projection.points.filter((x, i) => i % 2 === 0 && Number.isFinite(x)).length,
-    [projection],
-  );
+  const count = useMemo(() => boundsOf(projection.points).count, [projection]);
   const label =
     `${projection.kind} of ${count.toLocaleString("en")} cells, coloured by ${colouring.title}; ` +
     `axes ${projection.axes[0]} and ${projection.axes[1]}. Arrows move the picture, plus and minus zoom, 0 shows all; ` +
