@@ -1,14 +1,14 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { Trouble } from "../frame/trouble";
-import { counted } from "../frame/words";
+import { percent } from "../frame/words";
 import type { Colouring, Posterior, Projection } from "../seeing/contract";
 import { LatentPlot } from "../seeing/latent_plot";
-import { PlotView } from "../seeing/plot_view";
 import { PosteriorPanel } from "../seeing/posterior_panel";
 import { Projections, StoppedError } from "../seeing/projections";
 import type { UmapProgress } from "../seeing/umap";
 import { type Problem, problemOf } from "../service/problem";
 import { Downloads } from "../taking/downloads";
+import { save, stemOf } from "../taking/save";
 import { model, opened, worker } from "../trying/bench";
 import type { Encoded } from "../worker/contract";
 
@@ -17,7 +17,6 @@ const DRAWS = 200;
 
 /** The encoded cells in two dimensions, one cell's posterior, and what can be taken home. */
 export function SeeIt({ encoded }: { encoded: Encoded }) {
-  const [view] = useState(() => new PlotView());
   const [projections] = useState(() => new Projections());
   const [cellIds, setCellIds] = useState<string[] | null>(null);
   const [projection, setProjection] = useState<Projection | null>(null);
@@ -111,7 +110,6 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
           </div>
           {projection.note && <p class="small soft">{projection.note}</p>}
           <LatentPlot
-            view={view}
             projection={projection}
             colouring={colouring}
             cellIds={cellIds}
@@ -119,14 +117,20 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
             onSelect={setSelected}
             pinned={pinned}
             onPin={setPinned}
+            title={`${opened.value?.fileName ?? ""}, ${encoded.model} version ${encoded.version}`}
+            onPicture={(png) => {
+              png.then(
+                (blob) => save(blob, `${stemOf(opened.value?.fileName ?? "cells")}.png`),
+                (error) => setProblem(problemOf(error)),
+              );
+            }}
           />
           {posterior && (
-            <section class="panel" aria-labelledby="posterior-title">
-              <h3 id="posterior-title">Posterior of {posterior.cellId}</h3>
+            <div class="panel">
               <PosteriorPanel posterior={posterior} latentDistribution={model.value?.latent_distribution ?? "normal"} />
-            </section>
+            </div>
           )}
-          <Downloads picture={() => view.toPng()} selected={namesOf(cellIds, selected)} />
+          <Downloads selected={namesOf(cellIds, selected)} />
         </>
       )}
     </section>
@@ -168,7 +172,8 @@ function UmapBar({ now, stop }: { now: UmapProgress; stop: () => void }) {
   return (
     <span class="row" role="status">
       <span>
-        UMAP of {counted(now.nCells, "cell")}: {now.doing}
+        UMAP: {now.stage}
+        {now.nEpochs > 0 && ` (${percent(now.epoch / now.nEpochs)})`} …
       </span>
       <button type="button" onClick={stop}>
         Stop UMAP

@@ -66,7 +66,7 @@ export function LatentPlot(props: LatentPlotProps) {
         <span class="gap" />
         {onPicture && (
           <button type="button" onClick={save}>
-            Save picture
+            Picture as PNG
           </button>
         )}
       </div>

@@ -4,20 +4,14 @@ import { counted } from "../frame/words";
 import { base, token } from "../service/connection";
 import { type Problem, problemOf } from "../service/problem";
 import { choice, encoded, opened, worker } from "../trying/bench";
+import { save, stemOf } from "./save";
 import { snippets } from "./snippets";
 
-/** What can be taken home: the latents, the picture, and the same request by other means. */
-export function Downloads({
-  picture,
-  selected,
-}: {
-  picture: () => Promise<Blob>;
-  /** Names of the selected cells; null: none are selected. */
-  selected: string[] | null;
-}) {
+/** What can be taken home: the latents, names of the selected cells (null: none are), and the same request by other means. */
+export function Downloads({ selected }: { selected: string[] | null }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [doing, setDoing] = useState(false);
-  const stem = (opened.value?.fileName ?? "cells").replace(/(\.(h5ad|h5mu|h5|csv|tsv|mtx|zip|tgz|tar|gz))+$/i, "");
+  const stem = stemOf(opened.value?.fileName ?? "cells");
   const offer = async (name: string, make: () => Promise<Blob>) => {
     setDoing(true);
     setProblem(null);
@@ -37,9 +31,6 @@ export function Downloads({
         </button>
         <button type="button" disabled={doing} onClick={() => offer(`${stem}.latents.npz`, () => worker().npz())}>
           Latents as NPZ
-        </button>
-        <button type="button" disabled={doing} onClick={() => offer(`${stem}.png`, picture)}>
-          Picture as PNG
         </button>
         {selected && (
           <button
@@ -142,13 +133,4 @@ function turn(event: KeyboardEvent & { currentTarget: HTMLElement }): void {
   const next = tabs[(at + step + tabs.length) % tabs.length];
   next.focus();
   next.click();
-}
-
-function save(blob: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  // The browser reads it after this turn.
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
