@@ -18,12 +18,14 @@ export function QuestionField({ question }: { question: Question }) {
         onChange={(event) => void answer(question, event.currentTarget.value)}
       >
         <option value="">{taken ? `${taken.label} (found)` : "please choose"}</option>
-        {options.map((option) => (
-          <option key={option.value} value={option.value}>
-            {option.label}
-            {option.problem && ` – ${option.problem}`}
-          </option>
-        ))}
+        {options
+          .filter((option) => option !== taken)
+          .map((option) => (
+            <option key={option.value} value={option.value}>
+              {option.label}
+              {option.problem && ` – ${option.problem}`}
+            </option>
+          ))}
       </select>
       <p id={told} class={missing ? "small warned" : "small soft"}>
         {[why, help].filter(Boolean).map(sentence).join(" ")}
