@@ -50,9 +50,7 @@ def test_a_dropped_file_is_read_as_it_is(
     dataclasses.replace(answer, cells=cells.ids).assert_same(page.latents(tmp_path))
 
 
-def test_counts_in_a_layer_are_asked_for(
-    page: ThePage, rest: httpx.Client, cells: MadeCells, tmp_path: Path
-) -> None:
+def test_counts_in_a_layer_are_asked_for(page: ThePage, rest: httpx.Client, cells: MadeCells, tmp_path: Path) -> None:
     page.drop_files(made_files.h5ad(tmp_path / "layer.h5ad", cells, counts_in="counts"))
     expect(page.try_it).to_contain_text("X of layer.h5ad looks log-normalised, not like raw counts")
     expect(page.encode).not_to_be_visible()
