@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-import { licenses } from "./licenses";
+import { licenses } from "./licenses.ts";
 
 export default defineConfig({
   // Relative, so that the page also works below a path that a proxy adds.

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.end_to_end import synthetic
 from tests.end_to_end.server import PATIENCE_S, RunningServer, export
@@ -19,6 +19,8 @@ from tests.page.the_page import ThePage
 from tests.saves import EXAMPLE_MODELS
 
 HERE = Path(__file__).parent
+
+expect.set_options(timeout=1e3 * PATIENCE_S / 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+from tests.end_to_end.server import PATIENCE_S
 
 TELL_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -46,6 +50,13 @@ class Tab:
     def expect_complaint(self, pattern: str) -> None:
         """From now on the console may say this: browsers report every failed request there, whatever the page does."""
         self._expected.append(pattern)
+
+    def comes_to(self, condition: Callable[[], Any]) -> bool:
+        """Whether that holds before long; the browser goes on meanwhile."""
+        end = time.monotonic() + PATIENCE_S
+        while not (holds := bool(condition())) and time.monotonic() < end:
+            self.page.evaluate("() => new Promise(requestAnimationFrame)")
+        return holds
 
     def close(self) -> None:
         """Close it with all that it holds."""

@@ -72,7 +72,7 @@ def test_one_value_for_all_cells(page: ThePage, caller: httpx.Client, cells: Mad
     few = dataclasses.replace(cells, obs={"age": cells.obs["age"]})
     page.drop_files(made_files.h5ad(tmp_path / "few.h5ad", few))
     for key, value in {"batch": "b1", "donor": "d2", "lane": "3"}.items():
-        page.answer(key, value)
+        page.answer(key, f"{value} for all cells")
     page.encode_all()
     one = {**labels(cells), "batch": "b1", "categorical_covariates": {"donor": "d2", "lane": 3}}
     encoded(caller, synthetic.NAME, cells.request(**one)).assert_same(page.latents(tmp_path))

@@ -16,6 +16,7 @@ from tests.page.latents import encoded
 from tests.page.made_files import MadeCells
 from tests.page.the_page import ThePage
 
+BATCH_OF = "Batch of the cells"
 BATCH = "PBMC5k"
 """Of the cells in files that cannot tell."""
 
@@ -23,7 +24,6 @@ WITH_LABELS: Mapping[str, Callable[[Path, MadeCells], Path]] = {
     "csr.h5ad": made_files.h5ad,
     "csc.h5ad": lambda path, cells: made_files.h5ad(path, cells, "csc", compression="gzip"),
     "dense.h5ad": lambda path, cells: made_files.h5ad(path, cells, "dense"),
-    "layer.h5ad": lambda path, cells: made_files.h5ad(path, cells, counts_in="counts"),
     "cells.h5mu": made_files.h5mu,
 }
 WITHOUT: Mapping[str, Callable[[Path, MadeCells], Path]] = {
@@ -50,14 +50,23 @@ def test_a_dropped_file_is_read_as_it_is(
     dataclasses.replace(answer, cells=cells.ids).assert_same(page.latents(tmp_path))
 
 
+def test_counts_in_a_layer_are_asked_for(page: ThePage, rest: httpx.Client, cells: MadeCells, tmp_path: Path) -> None:
+    page.drop_files(made_files.h5ad(tmp_path / "layer.h5ad", cells, counts_in="counts"))
+    expect(page.try_it).to_contain_text("X of layer.h5ad looks log-normalised, not like raw counts")
+    expect(page.encode).not_to_be_visible()
+    page.answer("Raw counts", "layer counts")
+    page.encode_all()
+    encoded(rest, "pbmc", cells.request(batch=cells.obs["batch"])).assert_same(page.latents(tmp_path))
+
+
 @pytest.mark.parametrize("name", WITHOUT)
 def test_a_file_without_labels_is_asked_for_one(
     page: ThePage, rest: httpx.Client, cells: MadeCells, tmp_path: Path, name: str
 ) -> None:
     page.drop_files(WITHOUT[name](tmp_path / name, cells))
-    expect(page.question("batch")).to_have_attribute("aria-invalid", "true")
+    expect(page.question(BATCH_OF)).to_have_attribute("aria-invalid", "true")
     expect(page.encode).not_to_be_visible()
-    page.answer("batch", BATCH)
+    page.answer(BATCH_OF, f"{BATCH} for all cells")
     expect(page.report).to_contain_text("Your file has 14 of the model's 14 proteins (100 %).")
     page.encode_all()
     answer = encoded(rest, "pbmc", cells.request(batch=BATCH))
@@ -69,7 +78,7 @@ def test_the_three_files_dropped_together(page: ThePage, rest: httpx.Client, cel
     for file, content in zip(files, made_files.trio(cells).values(), strict=True):
         file.write_bytes(content)
     page.drop_files(*files)
-    page.answer("batch", BATCH)
+    page.answer(BATCH_OF, f"{BATCH} for all cells")
     page.encode_all()
     encoded(rest, "pbmc", cells.request(batch=BATCH)).assert_same(page.latents(tmp_path))
 
@@ -93,9 +102,9 @@ def test_a_label_that_the_model_does_not_know_is_asked_about(
 ) -> None:
     strange = cells.with_label("batch", "my own sample", slice(3))
     page.choose_files(made_files.h5ad(tmp_path / "strange.h5ad", strange))
-    expect(page.question("batch")).to_have_attribute("aria-invalid", "true")
+    expect(page.question(BATCH_OF)).to_have_attribute("aria-invalid", "true")
     expect(page.try_it).to_contain_text("my own sample")
-    page.answer("batch", BATCH)
+    page.answer(BATCH_OF, f"{BATCH} for all cells")
     page.encode_all()
     encoded(rest, "pbmc", cells.request(batch=BATCH)).assert_same(page.latents(tmp_path))
 

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import Route, expect
 
 from tests.end_to_end.replicas import free_ports
@@ -26,30 +25,34 @@ class Gate:
 
     def __init__(self, tab: Tab) -> None:
         self.held: list[Route] = []
-        tab.page.context.route(ENCODE, self._hold)
-        self._tab = tab
+        self._is_open = False
+        tab.page.context.route(ENCODE, self._pass)
 
-    def _hold(self, route: Route) -> None:
-        self.held.append(route)
+    def _pass(self, route: Route) -> None:
+        if self._is_open:
+            route.continue_()
+        else:
+            self.held.append(route)
 
     def open(self) -> None:
         """Let go on what is held, and hold nothing any more."""
-        self._tab.page.context.unroute(ENCODE)
+        self._is_open = True
         for route in self.held:
             route.continue_()
 
 
-def test_stopped_by_the_button(tab: Tab, page: ThePage, rest: httpx.Client) -> None:
+def test_stopped_by_the_button(tab: Tab, page: ThePage) -> None:
     gate = Gate(tab)
     page.use_example()
     page.encode.click()
     expect(page.page.get_by_role("progressbar", name="Encoding")).to_be_visible()
+    assert tab.comes_to(lambda: gate.held)
     page.button("Stop").click()
     expect(page.alert).to_contain_text("Stopped")
     expect(page.page.get_by_role("progressbar", name="Encoding")).not_to_be_visible()
     expect(page.see_it).not_to_be_visible()
-    tab.page.context.unroute(ENCODE)
-    assert gate.held
+    gate.held.clear()  # which nobody waits for any more
+    gate.open()
     page.encode_all()
     expect(page.alert).not_to_be_visible()
 
@@ -84,8 +87,7 @@ def test_a_service_that_dies_and_comes_back(tabs: Callable[..., Tab], tmp_path: 
         gate = Gate(tab)
         page.encode.click()
         expect(page.page.get_by_role("progressbar", name="Encoding")).to_be_visible()
-        while not gate.held:
-            tab.page.wait_for_event("request")
+        assert tab.comes_to(lambda: gate.held)
         server.stop(signal.SIGKILL)
     # What was under way meets nobody.
     gate.open()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from playwright.sync_api import Route
 
-from tests.end_to_end.server import PATIENCE_S
 from tests.page.tab import Tab
 
 STRANGER = "http://127.0.0.2:9/"
@@ -51,9 +48,6 @@ def test_what_goes_wrong_in_a_worker_is_told(tab: Tab) -> None:
 
 def tells(tab: Tab, *beginnings: str) -> bool:
     """Whether complaints that begin so come."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if all(any(complaint.startswith(one) for complaint in tab.complaints) for one in beginnings):
-            return True
-        tab.page.evaluate("() => new Promise(requestAnimationFrame)")
-    return False
+    return tab.comes_to(
+        lambda: all(any(complaint.startswith(one) for complaint in tab.complaints) for one in beginnings)
+    )

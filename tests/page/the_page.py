@@ -147,6 +147,7 @@ class ThePage:
 
 
 def _option(field: Locator, words: str) -> str:
+    expect(field).to_contain_text(words)
     labels = field.get_by_role("option").all_inner_texts()
     [found] = [label for label in labels if label == words] or [label for label in labels if words in label]
     return found
