@@ -32,5 +32,9 @@ export function problemOf(error: unknown): Problem {
     return { code: "input", detail: "The browser has no memory for this file. The client reads files of any size." };
   }
   const said = error instanceof Error ? error.message : String(error);
+  if (/dynamically imported module|importing a module|loading chunk/i.test(said)) {
+    // The service was replaced by one with other files, or is not there.
+    return { code: "unreachable", detail: "A part of this page could not be loaded. Load the page again." };
+  }
   return { code: "page", detail: `The page met a fault of its own: ${said}. Reloading it helps; please tell us.` };
 }

@@ -63,9 +63,12 @@ export interface Stats {
   uptime_s: number;
   state: string;
   interval_s: number;
+  /** Of the interval that has not ended yet. */
+  running_s: number;
+  /** The limit is that of each of the two priorities. */
   queue: { cells: number; limit_cells: number };
   in_flight: number;
-  /** Oldest first. */
+  /** Oldest first; the last one has not ended. */
   intervals: {
     ended_s_ago: number[];
     cells: number[];

@@ -27,7 +27,10 @@ export function WatchIt() {
 function Activity({ now }: { now: Stats }) {
   const { intervals, interval_s: every } = now;
   const span = { nIntervals: Math.round(REMEMBERED_S / every), minutes: REMEMBERED_S / 60 };
-  const perSecond = (values: number[]) => values.map((value) => value / every);
+  // The last interval runs: its first half second would say little of a rate.
+  const running = Math.max(now.running_s, every / 10);
+  const perSecond = (values: number[]) =>
+    values.map((value, at) => value / (at === values.length - 1 ? running : every));
   const batchSize = intervals.batches.map((n, at) => (n > 0 ? intervals.batch_cells[at] / n : null));
   const phases = PHASES.map(
     (phase, at): Series => ({ name: phase, values: intervals.phases[phase].mean_ms, tone: TONES[at] }),
@@ -37,7 +40,7 @@ function Activity({ now }: { now: Stats }) {
     <>
       <p>
         The service is <b>{now.state}</b>, up for {duration(now.uptime_s)}; {counted(now.in_flight, "call")} under way,{" "}
-        {whole(now.queue.cells)} of at most {whole(now.queue.limit_cells)} cells waiting.
+        {counted(now.queue.cells, "cell")} waiting (at most {whole(now.queue.limit_cells)} of each priority).
         {instances.value.size > 1 && (
           <span class="soft">
             {" "}
