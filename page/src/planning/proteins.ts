@@ -3,7 +3,7 @@
 import { InputError, type Matrix, type Study, type Table } from "../reading/contract";
 import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
 import { findCounts, placeOf } from "./counts";
-import { featureTypes } from "./genes";
+import { featureTypes, proteinNames } from "./genes";
 import { KIND_WORDS, kindOf } from "./number_kind";
 import { counted, shown } from "./shown";
 
@@ -207,11 +207,10 @@ function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boo
 /** Columns among those of the genes: by their feature type, and where nothing tells of those, by the model's names. */
 function besideGenes(table: Table, layer: string, card: ModelCard): Place | null {
   const kinds = featureTypes(table, layer);
-  const isKnown = new Set(card.proteins);
-  const isGene = new Set(card.genes);
   const matrix = table.matrix(layer);
   if (kinds === null) {
-    const names = table.varNames(layer).map((name) => (isKnown.has(name) && !isGene.has(name) ? name : null));
+    const isProtein = proteinNames(card);
+    const names = table.varNames(layer).map((name) => (isProtein.has(name) ? name : null));
     const isThere = names.some((name) => name !== null);
     return isThere ? placeWith("columns", "columns beside the genes", matrix, names, card, true) : null;
   }
