@@ -7,10 +7,11 @@ import { featureTypes, proteinNames } from "./genes";
 import { KIND_WORDS, kindOf } from "./number_kind";
 import { counted, shown } from "./shown";
 
+// biome-ignore format: a list of words
 const USUAL_KEYS = new Set([
   "protein_expression", "protein_counts", "proteins", "protein", "prot", "adt", "adt_counts", "antibody_capture",
   "antibody capture", "cite", "cite_seq", "ab",
-]); // biome-ignore format: a list of words
+]);
 const PROTEIN_TYPES = new Set([
   "antibody capture",
   "antibody_capture",
@@ -155,6 +156,9 @@ function placesOf(study: Study, layer: string, card: ModelCard, allowNonInteger:
 
 function ofModality(table: Table, card: ModelCard, allowNonInteger: boolean): Place {
   const counts = findCounts(table, allowNonInteger);
+  if (table.layers.length === 0) {
+    return unusable("modality", table.title, counts.why);
+  }
   const layer = counts.layer ?? table.layers[0];
   const title = counts.layer === null ? table.title : `${placeOf(counts.layer)} of ${table.title}`;
   const place = placeWith("modality", title, table.matrix(layer), table.varNames(layer), card, true);
@@ -168,8 +172,8 @@ function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boo
   try {
     found = table.obsmMatrix(key);
   } catch (error) {
-    if (!isUsual || !(error instanceof InputError)) {
-      return null;
+    if (error instanceof InputError) {
+      return isUsual ? unusable(key, `obsm ${key}`, error.message) : null;
     }
     throw error;
   }
@@ -226,6 +230,17 @@ function besideGenes(table: Table, layer: string, card: ModelCard): Place | null
     return placeWith("columns", "the columns of the type Antibody Capture", matrix, names, card, true);
   });
   return places.reduce((best, place) => (place.nKnown > best.nKnown ? place : best));
+}
+
+function unusable(value: string, title: string, problem: string): Place {
+  const matrix: Matrix = {
+    nCells: 0,
+    nColumns: 0,
+    rows: () => {
+      throw new InputError(problem);
+    },
+  };
+  return { value, title, matrix, names: [], nKnown: 0, isUsual: true, problem };
 }
 
 function placeWith(

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { NO_CHOICE, plan, questions } from "../../src/planning/plan";
+import { InputError } from "../../src/reading/contract";
 import { openFiles } from "../../src/reading/open";
 import { dense, expected, fileOf } from "../reading/files";
 import { cardOf, studyOf, tableOf } from "./tables";
@@ -68,6 +69,22 @@ describe("a place that is no good says why", () => {
     const study = studyOf({ obsm: { adt: { rows: ROWS, names: [NAMES[0], NAMES[0]] } } });
     expect(() => plan(study, CARD, NO_CHOICE)).toThrow(/more than once in obsm adt: "CD19_TotalSeqB"/);
   });
+});
+
+test("a place that cannot be read is a problem of that place alone", () => {
+  const study = studyOf({ obsm: { adt: { rows: ROWS, names: NAMES }, prot: { rows: ROWS, names: NAMES } } });
+  const read = study.genes.obsmMatrix.bind(study.genes);
+  study.genes.obsmMatrix = (key) => {
+    if (key === "adt") {
+      throw new InputError("obsm adt has columns that are no plain numbers");
+    }
+    return read(key);
+  };
+  expect(question(study)).toMatchObject({
+    found: "prot",
+    options: [{ problem: expect.stringMatching(/no plain numbers/) }, {}, {}],
+  });
+  expect(() => plan(study, CARD, { ...NO_CHOICE, proteins: "adt" })).toThrow(/no plain numbers/);
 });
 
 test("of two places the one of more proteins is taken, and of equals none", () => {
