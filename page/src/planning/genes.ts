@@ -167,7 +167,7 @@ export function geneQuestion(table: Table, layer: string, card: ModelCard, choic
 
 function noneKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
   const text =
-    `none of the model's ${card.genes.length} genes is among the names of the genes in ${table.title}: they are like ` +
+    `none of the model's ${counted(card.genes.length, "gene")} is among the names of the genes in ${table.title}: they are like ` +
     `${shown(taken.names, 3)}, the model's like ${shown(card.genes, 3)}`;
   const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
   if (best.nKnown >= LEAST_COVERAGE * card.genes.length) {

@@ -258,7 +258,7 @@ function placeWith(
   const problem =
     nKnown > 0
       ? ""
-      : `none of the model's ${card.proteins.length} proteins is in ${title}: they are like ${shown(theirs, 3)}, the model's like ` +
+      : `none of the model's ${counted(card.proteins.length, "protein")} is in ${title}: they are like ${shown(theirs, 3)}, the model's like ` +
         `${shown(card.proteins, 3)}${renaming(missing, theirs)}.`;
   return { value, title, matrix, names, nKnown, isUsual, problem };
 }
