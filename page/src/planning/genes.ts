@@ -18,12 +18,23 @@ export function featureTypes(table: Table, layer: string): string[] | null {
   return name === undefined ? null : table.varColumn(layer, name).map((kind) => kind.toLowerCase());
 }
 
-/** The columns that are genes, all of them where nothing tells. */
-function genePositions(table: Table, layer: string): number[] {
-  const positions = [...table.varNames(layer).keys()];
+/** The columns that are genes: by their feature type, and where nothing tells, all but those named as the model's proteins. */
+function genePositions(table: Table, layer: string, card: ModelCard): number[] {
+  const names = table.varNames(layer);
+  const positions = [...names.keys()];
   const kinds = featureTypes(table, layer);
-  const genes = positions.filter((position) => kinds !== null && GENE_TYPES.has(kinds[position]));
+  if (kinds === null) {
+    const isProtein = proteinNames(card);
+    return positions.filter((position) => !isProtein.has(names[position]));
+  }
+  const genes = positions.filter((position) => GENE_TYPES.has(kinds[position]));
   return genes.length > 0 ? genes : positions;
+}
+
+/** Names that the model knows as a protein and not as a gene. */
+export function proteinNames(card: ModelCard): Set<string> {
+  const isGene = new Set(card.genes);
+  return new Set(card.proteins.filter((name) => !isGene.has(name)));
 }
 
 /** A kind of names of the genes: the names themselves ("") or a column of `var`. */
@@ -62,7 +73,7 @@ function takenNaming(found: Naming[], chosen: string | null, table: Table): Nami
 
 /** The model's genes among the columns of a layer. */
 export function planGenes(table: Table, layer: string, card: ModelCard, choice: Choice): PlannedColumns {
-  const positions = genePositions(table, layer);
+  const positions = genePositions(table, layer, card);
   if (positions.length === 0) {
     throw new InputError(`${table.title} has no genes: ${placeOf(layer)} has no columns.`);
   }
@@ -126,7 +137,7 @@ function matched(
 
 /** Which names of the genes are meant; null where there is one kind of names, and it fits. */
 export function geneQuestion(table: Table, layer: string, card: ModelCard, choice: Choice): Question | null {
-  const found = namings(table, layer, card, genePositions(table, layer));
+  const found = namings(table, layer, card, genePositions(table, layer, card));
   if (found.length === 0) {
     return null;
   }
@@ -156,7 +167,7 @@ export function geneQuestion(table: Table, layer: string, card: ModelCard, choic
 
 function noneKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
   const text =
-    `none of the model's ${card.genes.length} genes is among the names of the genes in ${table.title}: they are like ` +
+    `none of the model's ${counted(card.genes.length, "gene")} is among the names of the genes in ${table.title}: they are like ` +
     `${shown(taken.names, 3)}, the model's like ${shown(card.genes, 3)}`;
   const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
   if (best.nKnown >= LEAST_COVERAGE * card.genes.length) {

@@ -2,10 +2,8 @@
 
 import { type CategoryColumn, InputError, type ObsColumn, type Table } from "../reading/contract";
 import type { CategoricalField, Choice, Label, Labels, ModelCard, Option, Question } from "./contract";
+import { columnOf, MOST_CATEGORIES, presentIn } from "./obs_columns";
 import { counted, shown } from "./shown";
-
-/** A column of more different labels is no batch. */
-const MOST_CATEGORIES = 200;
 
 /** A categorical input that is asked for: its id in questions, its key in choices. */
 interface Asked {
@@ -31,70 +29,16 @@ export function askedFields(card: ModelCard): { batch: Asked | null; covariates:
   return { batch, covariates };
 }
 
-/** The continuous inputs that the encoder looks at. */
-export function askedNumbers(card: ModelCard): string[] {
-  return card.encode_covariates === false ? [] : card.continuous_covariates;
-}
-
 /** Equal for the labels that the service takes for one: 1 and 1.0, but neither "1" nor true. */
 export function sameLabel(label: Label): string {
   return `${typeof label}:${label}`;
 }
 
-/** The labels that the cells of a column have, by how many have each; more than `MOST_CATEGORIES` are not told. */
-interface Present {
-  labels: Label[];
-  isTooMany: boolean;
-  withoutLabel: number;
-  firstWithout: number;
-}
-
-const looked = new WeakMap<Table, Map<string, Present>>();
-
-function presentIn(table: Table, name: string): Present {
-  const known = looked.get(table) ?? new Map<string, Present>();
-  looked.set(table, known);
-  let present = known.get(name);
-  if (present === undefined) {
-    present = presentLabels(table.obsColumn(name));
-    known.set(name, present);
-  }
-  return present;
-}
-
-function presentLabels(column: ObsColumn): Present {
-  let withoutLabel = 0;
-  let firstWithout = -1;
-  const without = (cell: number) => {
-    firstWithout = withoutLabel === 0 ? cell : firstWithout;
-    withoutLabel += 1;
-  };
-  const found = new Set<number>();
-  const places: ArrayLike<number> = column.kind === "numbers" ? column.values : column.codes;
-  const isNone = column.kind === "numbers" ? Number.isNaN : (code: number) => code < 0;
-  for (let cell = 0; cell < places.length; cell++) {
-    if (isNone(places[cell])) {
-      without(cell);
-    } else if (found.size <= MOST_CATEGORIES) {
-      found.add(places[cell]);
-    }
-  }
-  const labels = [...found].sort((a, b) => a - b);
-  return {
-    labels: column.kind === "numbers" ? labels : labels.map((code) => column.categories[code]),
-    isTooMany: found.size > MOST_CATEGORIES,
-    withoutLabel,
-    firstWithout,
-  };
-}
-
-/** The columns of `obs` that bear a key: its own, and in a MuData that of a modality before it. */
-function columnOf(table: Table, key: string): string | undefined {
-  return table.obs.find((name) => name === key) ?? table.obs.find((name) => name.endsWith(`:${key}`));
-}
-
 function columnProblem(table: Table, name: string, { title, field }: Asked): string {
-  const { labels, isTooMany, withoutLabel, firstWithout } = presentIn(table, name);
+  const { labels, isTooMany, withoutLabel, firstWithout, unreadable } = presentIn(table, name);
+  if (unreadable !== "") {
+    return unreadable;
+  }
   if (isTooMany) {
     return `has more than ${MOST_CATEGORIES} different labels`;
   }
@@ -237,80 +181,4 @@ function typeName(label: Label): string {
 
 function pythonType(label: Label): string {
   return { string: "str", number: "int", boolean: "bool" }[typeof label as "string" | "number" | "boolean"];
-}
-
-/** Which number of the cells the model takes. */
-export function numberQuestion(table: Table, name: string): Question {
-  const own = columnOf(table, name);
-  const columns = table.obs.map(
-    (column): Option => ({
-      value: `column:${column}`,
-      label: `column ${column}`,
-      problem: numberProblem(table, column),
-    }),
-  );
-  const ownProblem = columns.find(({ value }) => value === `column:${own}`)?.problem ?? "";
-  const isFound = own !== undefined && ownProblem === "";
-  const why =
-    own === undefined
-      ? `the file has no column ${name}: choose a column of numbers, or type one number for all cells, in the units of the training.`
-      : `the column ${own} is no good: ${ownProblem}. Choose another, or type one number for all cells.`;
-  return {
-    id: `covariate:${name}`,
-    label: `${name} of the cells`,
-    help: `A number for each cell, in the units of the training.`,
-    options: columns.sort((a, b) => Number(a.problem !== "") - Number(b.problem !== "")),
-    found: isFound ? `column:${own}` : null,
-    why: isFound ? `the column ${own} has a number for each cell` : why,
-    typed: "number",
-  };
-}
-
-function numberProblem(table: Table, name: string): string {
-  const { withoutLabel, firstWithout, labels } = presentIn(table, name);
-  if (labels.some((label) => typeof label !== "number" || !Number.isFinite(label))) {
-    return "is not all numbers";
-  }
-  return withoutLabel === 0
-    ? ""
-    : `${counted(withoutLabel, "cell")} without a number (${table.cellIds()[firstWithout]}${withoutLabel > 1 ? " and others" : ""}); fill it in or leave them out`;
-}
-
-/** The numbers of the cells. */
-export function planNumbers(
-  table: Table,
-  name: string,
-  choice: Choice,
-): { kind: "one"; value: number } | { kind: "each"; values: Float64Array } {
-  const chosen = choice.labels[name] ?? null;
-  if (chosen !== null && "value" in chosen) {
-    if (typeof chosen.value !== "number" || !Number.isFinite(chosen.value)) {
-      throw new InputError(`the covariate ${name} is a number, not ${shown([chosen.value])}.`);
-    }
-    return { kind: "one", value: chosen.value };
-  }
-  const column = chosen === null ? columnOf(table, name) : chosen.column;
-  if (column === undefined || !table.obs.includes(column)) {
-    throw new InputError(
-      `the model needs the number ${name} of each cell, and the file has no column ${column ?? name} (there is: ` +
-        `${table.obs.slice(0, 20).join(", ") || "nothing"}); choose a column, or type one number for all cells.`,
-    );
-  }
-  const found = table.obsColumn(column);
-  const values =
-    found.kind === "numbers"
-      ? found.values
-      : Float64Array.from(found.codes, (code) => asNumber(found.categories[code]));
-  const broken = values.findIndex((value) => !Number.isFinite(value));
-  if (broken >= 0) {
-    throw new InputError(
-      `the covariate ${name} must be a number for each cell, and ${table.cellIds()[broken]} has none in the column ${column}; fill it in or ` +
-        "leave the cell out.",
-    );
-  }
-  return { kind: "each", values };
-}
-
-function asNumber(label: Label | undefined): number {
-  return typeof label === "number" ? label : Number.NaN;
 }

@@ -1,10 +1,11 @@
 /** How a study meets a model: what a person may choose, and what will be sent. */
 
 import { InputError, type Study } from "../reading/contract";
+import { askedNumbers, numberQuestion, planNumbers } from "./continuous";
 import type { Choice, ModelCard, Plan, Question } from "./contract";
 import { layerQuestion, placeOf, takenCounts } from "./counts";
 import { geneQuestion, planGenes } from "./genes";
-import { askedFields, askedNumbers, labelQuestion, numberQuestion, planLabels, planNumbers } from "./labels";
+import { askedFields, labelQuestion, planLabels } from "./labels";
 import { planProteins, proteinQuestion } from "./proteins";
 import { turnedToFit } from "./turned";
 

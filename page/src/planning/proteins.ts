@@ -3,14 +3,15 @@
 import { InputError, type Matrix, type Study, type Table } from "../reading/contract";
 import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
 import { findCounts, placeOf } from "./counts";
-import { featureTypes } from "./genes";
+import { featureTypes, proteinNames } from "./genes";
 import { KIND_WORDS, kindOf } from "./number_kind";
 import { counted, shown } from "./shown";
 
+// biome-ignore format: a list of words
 const USUAL_KEYS = new Set([
   "protein_expression", "protein_counts", "proteins", "protein", "prot", "adt", "adt_counts", "antibody_capture",
   "antibody capture", "cite", "cite_seq", "ab",
-]); // biome-ignore format: a list of words
+]);
 const PROTEIN_TYPES = new Set([
   "antibody capture",
   "antibody_capture",
@@ -155,6 +156,9 @@ function placesOf(study: Study, layer: string, card: ModelCard, allowNonInteger:
 
 function ofModality(table: Table, card: ModelCard, allowNonInteger: boolean): Place {
   const counts = findCounts(table, allowNonInteger);
+  if (table.layers.length === 0) {
+    return unusable("modality", table.title, counts.why);
+  }
   const layer = counts.layer ?? table.layers[0];
   const title = counts.layer === null ? table.title : `${placeOf(counts.layer)} of ${table.title}`;
   const place = placeWith("modality", title, table.matrix(layer), table.varNames(layer), card, true);
@@ -168,8 +172,8 @@ function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boo
   try {
     found = table.obsmMatrix(key);
   } catch (error) {
-    if (!isUsual || !(error instanceof InputError)) {
-      return null;
+    if (error instanceof InputError) {
+      return isUsual ? unusable(key, `obsm ${key}`, error.message) : null;
     }
     throw error;
   }
@@ -207,11 +211,10 @@ function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boo
 /** Columns among those of the genes: by their feature type, and where nothing tells of those, by the model's names. */
 function besideGenes(table: Table, layer: string, card: ModelCard): Place | null {
   const kinds = featureTypes(table, layer);
-  const isKnown = new Set(card.proteins);
-  const isGene = new Set(card.genes);
   const matrix = table.matrix(layer);
   if (kinds === null) {
-    const names = table.varNames(layer).map((name) => (isKnown.has(name) && !isGene.has(name) ? name : null));
+    const isProtein = proteinNames(card);
+    const names = table.varNames(layer).map((name) => (isProtein.has(name) ? name : null));
     const isThere = names.some((name) => name !== null);
     return isThere ? placeWith("columns", "columns beside the genes", matrix, names, card, true) : null;
   }
@@ -229,6 +232,17 @@ function besideGenes(table: Table, layer: string, card: ModelCard): Place | null
   return places.reduce((best, place) => (place.nKnown > best.nKnown ? place : best));
 }
 
+function unusable(value: string, title: string, problem: string): Place {
+  const matrix: Matrix = {
+    nCells: 0,
+    nColumns: 0,
+    rows: () => {
+      throw new InputError(problem);
+    },
+  };
+  return { value, title, matrix, names: [], nKnown: 0, isUsual: true, problem };
+}
+
 function placeWith(
   value: string,
   title: string,
@@ -244,7 +258,7 @@ function placeWith(
   const problem =
     nKnown > 0
       ? ""
-      : `none of the model's ${card.proteins.length} proteins is in ${title}: they are like ${shown(theirs, 3)}, the model's like ` +
+      : `none of the model's ${counted(card.proteins.length, "protein")} is in ${title}: they are like ${shown(theirs, 3)}, the model's like ` +
         `${shown(card.proteins, 3)}${renaming(missing, theirs)}.`;
   return { value, title, matrix, names, nKnown, isUsual, problem };
 }

@@ -20,6 +20,8 @@ export async function readerOf(file: File): Promise<ReadBytes> {
 export class FileBytes {
   /** By number of the block; the one that was used longest ago is the first. */
   private readonly blocks = new Map<number, Uint8Array>();
+  /** Why the file could not be looked into any more; null: it could. */
+  failure: unknown = null;
 
   constructor(
     readonly size: number,
@@ -41,7 +43,12 @@ export class FileBytes {
   private block(number: number): Uint8Array {
     let block = this.blocks.get(number);
     if (block === undefined) {
-      block = this.read(number * BLOCK_BYTES, Math.min((number + 1) * BLOCK_BYTES, this.size));
+      try {
+        block = this.read(number * BLOCK_BYTES, Math.min((number + 1) * BLOCK_BYTES, this.size));
+      } catch (error) {
+        this.failure = error;
+        throw error;
+      }
       if (this.blocks.size === MOST_BLOCKS) {
         this.blocks.delete(this.blocks.keys().next().value as number);
       }

@@ -54,16 +54,17 @@ export async function openH5(file: File): Promise<H5File> {
   const disk = FS as unknown as Disk;
   nOpened += 1;
   const folder = `/study-${nOpened}`;
-  mountFile(disk, folder, new FileBytes(file.size, await readerOf(file)));
+  const bytes = new FileBytes(file.size, await readerOf(file));
+  mountFile(disk, folder, bytes);
   const forget = () => {
     disk.unmount(folder);
     disk.rmdir(folder);
   };
   try {
-    return new H5File(file.name, new Hdf5(`${folder}/file`, "r"), forget);
+    return new H5File(file.name, new Hdf5(`${folder}/file`, "r"), bytes, forget);
   } catch (error) {
     forget();
-    throw damaged(file.name, error);
+    throw damaged(file.name, error, bytes);
   }
 }
 
@@ -75,6 +76,7 @@ export class H5File {
   constructor(
     readonly name: string,
     private readonly file: Hdf5,
+    private readonly bytes: FileBytes,
     private readonly forget: () => void,
   ) {}
 
@@ -139,7 +141,7 @@ export class H5File {
   shape(path: string): Shape {
     let known = this.shapes.get(path);
     if (known === undefined) {
-      const { type, shape, chunks, enum_type: names } = this.dataset(path).metadata;
+      const { type, size, shape, chunks, enum_type: names } = this.dataset(path).metadata;
       const kinds: Record<number, ValueKind> = {
         [INTEGER]: "integer",
         [FLOAT]: "float",
@@ -147,7 +149,9 @@ export class H5File {
         [REFERENCE]: "reference",
       };
       const isTruth = type === ENUM && names !== undefined && "TRUE" in names.members && "FALSE" in names.members;
-      const kind = isTruth ? "boolean" : (kinds[type] ?? "other");
+      // Floats of 16 bits, and of more than 64, are read nowhere in a browser.
+      const isRead = type !== FLOAT || size === 4 || size === 8;
+      const kind = isTruth ? "boolean" : isRead ? (kinds[type] ?? "other") : "other";
       known = { kind, shape: shape ?? [], chunkRows: chunks?.[0] ?? null };
       this.shapes.set(path, known);
     }
@@ -159,7 +163,7 @@ export class H5File {
     const { kind, shape } = this.shape(path);
     if (kind !== "integer" && kind !== "float" && kind !== "boolean") {
       throw new InputError(
-        `${path} in ${this.name} should be numbers and is not; write the file anew with a current anndata.`,
+        `${path} in ${this.name} is not numbers that can be read here (whole ones, or floats of 32 or 64 bits); convert it, e.g. adata.X = adata.X.astype("float32"), and write the file anew.`,
       );
     }
     const stop = Math.min(to, shape[0] ?? 1);
@@ -223,7 +227,7 @@ export class H5File {
     try {
       return read();
     } catch (error) {
-      throw error instanceof InputError ? error : damaged(this.name, error);
+      throw error instanceof InputError ? error : damaged(this.name, error, this.bytes);
     }
   }
 }
@@ -242,7 +246,12 @@ function narrowed(values: BigInt64Array | BigUint64Array): Int32Array | Float64A
   return narrow;
 }
 
-function damaged(name: string, error: unknown): InputError {
+function damaged(name: string, error: unknown, bytes: FileBytes): InputError {
+  if (bytes.failure !== null) {
+    return new InputError(
+      `${name} cannot be read any more: it was changed, moved or removed since it was dropped here; drop it again.`,
+    );
+  }
   const text = error instanceof Error ? error.message : String(error);
   // HDF5 tells its whole stack, from the call down to the cause.
   const cause = text.match(/truncated file|[^\n]*signature not found/)?.[0] ?? text.match(/(?<=\): )[^\n]+/)?.[0];

@@ -91,3 +91,20 @@ export class HeldRows implements Matrix {
     return new HeldRows(ends, cells, values, nCells);
   }
 }
+
+/** The columns of a matrix as its rows, turned round when rows are first asked for. */
+export class TurnedRows implements Matrix {
+  readonly nCells: number;
+  readonly nColumns: number;
+  private held: HeldRows | null = null;
+
+  constructor(private readonly source: HeldRows) {
+    this.nCells = source.nColumns;
+    this.nColumns = source.nCells;
+  }
+
+  rows(from: number, to: number): CsrRows {
+    this.held ??= this.source.turned();
+    return this.held.rows(from, to);
+  }
+}

@@ -27,6 +27,7 @@ const FOLDER = 0o40555;
 const FILE = 0o100444;
 /** Emscripten's numbers of errors. */
 const INVALID = 28;
+const INPUT_OUTPUT = 29;
 const NO_SUCH_FILE = 44;
 
 /** Mount a file as `file` in a folder of its own. */
@@ -54,7 +55,12 @@ export function mountFile(disk: Disk, folder: string, bytes: FileBytes): void {
     },
     read(_stream: Stream, heap: Uint8Array, offset: number, length: number, position: number): number {
       const target = new Uint8Array(heap.buffer, heap.byteOffset + offset, length);
-      return bytes.copy(target, position);
+      try {
+        return bytes.copy(target, position);
+      } catch {
+        // HDF5 then fails in its own way and can be used further; `bytes.failure` says why.
+        throw new disk.ErrnoError(INPUT_OUTPUT);
+      }
     },
   };
   const mount = () => {

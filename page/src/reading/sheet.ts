@@ -2,7 +2,7 @@
 
 import Papa from "papaparse";
 import { InputError, type ObsColumn, type Study } from "./contract";
-import { type Columns, checkSize, columnsOf, HeldRows, Values } from "./held_rows";
+import { type Columns, checkSize, columnsOf, HeldRows, TurnedRows, Values } from "./held_rows";
 import { MemoryTable, type Told } from "./memory_table";
 import { factorized } from "./stored_column";
 import { gunzipped, pour, type Sink } from "./unpack";
@@ -163,8 +163,8 @@ class SheetReader {
       this.lineNames.length > 0 ? this.lineNames : Array.from({ length: nLines }, (_, line) => String(line + 1));
     const rows = new HeldRows(
       Float64Array.from(this.ends),
-      this.columns.slice(0, this.nEntries),
-      this.values.array.slice(0, this.nEntries),
+      this.columns.subarray(0, this.nEntries),
+      this.values.array.subarray(0, this.nEntries),
       names.length,
     );
     const obs = told.map(({ name: column, texts }): { name: string; column: ObsColumn } => ({
@@ -175,7 +175,7 @@ class SheetReader {
     const byLine = new MemoryTable({ ...shared, matrix: rows, varNames: names, var: [], cellIds: lines, obs });
     const byColumn = new MemoryTable({
       ...shared,
-      matrix: rows.turned(),
+      matrix: new TurnedRows(rows),
       varNames: lines,
       var: told,
       cellIds: names,

@@ -43,10 +43,12 @@ export function studyOf10x(file: H5File): Study {
 function features(file: H5File): { group: string; var: Told[] } {
   if (file.isGroup("matrix/features")) {
     const at = "matrix/features";
+    const ids = file.texts(`${at}/id`);
+    const hasTypes = file.isDataset(`${at}/feature_type`);
     const told = [
       { name: "gene_symbols", texts: file.texts(`${at}/name`) },
-      { name: "gene_ids", texts: file.texts(`${at}/id`) },
-      { name: "feature_types", texts: file.texts(`${at}/feature_type`) },
+      { name: "gene_ids", texts: ids },
+      { name: "feature_types", texts: hasTypes ? file.texts(`${at}/feature_type`) : ids.map(() => "Gene Expression") },
     ];
     return { group: "matrix", var: told };
   }

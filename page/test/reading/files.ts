@@ -6,11 +6,12 @@ import type { Matrix, ObsColumn, Table } from "../../src/reading/contract";
 
 const FOLDER = new URL("./files/", import.meta.url);
 
-export const expected = JSON.parse(readFileSync(new URL("expected.json", FOLDER), "utf8"));
-
 export function bytesOf(name: string): Uint8Array<ArrayBuffer> {
   return new Uint8Array(gunzipSync(readFileSync(new URL(`${name}.gz`, FOLDER))));
 }
+
+/** What Python found in each. */
+export const expected = JSON.parse(new TextDecoder().decode(bytesOf("expected.json")));
 
 /** A file as it is dropped; `as`: under another name. */
 export function fileOf(name: string, as = name): File {

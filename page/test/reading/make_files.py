@@ -171,9 +171,10 @@ def main() -> None:
         parts, x = trio()
         expected["trio"] = x.tolist()
         with zipfile.ZipFile(folder / "trio.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("notes.txt", "not of the three")
+            archive.writestr(zipfile.ZipInfo("notes.txt"), "not of the three", zipfile.ZIP_DEFLATED)
             for part, content in parts.items():
-                archive.writestr(f"sample/filtered/{part}.gz", gzip.compress(content, mtime=0))
+                # A ZipInfo of its own, whose time is not now.
+                archive.writestr(zipfile.ZipInfo(f"sample/filtered/{part}.gz"), gzip.compress(content, mtime=0))
         forms = {"trio.tar": tarfile.PAX_FORMAT, "gnu.tar": tarfile.GNU_FORMAT, "short.tar": tarfile.GNU_FORMAT}
         for tar, form in forms.items():
             with tarfile.open(folder / tar, "w", format=form) as archive:
@@ -187,7 +188,7 @@ def main() -> None:
             (folder / part).write_bytes(content)
         for path in sorted(folder.iterdir()):
             (FILES / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    (FILES / "expected.json").write_text(json.dumps(expected) + "\n")
+    (FILES / "expected.json.gz").write_bytes(gzip.compress(json.dumps(expected).encode(), mtime=0))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,17 @@ test("gzipped, and without names of its lines", async () => {
   ]);
 });
 
+test("gzipped in several members, as bgzip writes", async () => {
+  const members = ["A,B\n", "1,2\n", "3,4\n"].map(
+    (text) => gzipSync(new TextEncoder().encode(text)) as Uint8Array<ArrayBuffer>,
+  );
+  const { genes } = await openFiles([new File(members, "cells.csv.gz")]);
+  expect(dense(genes.matrix("X"))).toEqual([
+    [1, 2],
+    [3, 4],
+  ]);
+});
+
 test("larger than what is read at once", async () => {
   const lines = Array.from(
     { length: 30_000 },
