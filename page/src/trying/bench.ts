@@ -129,7 +129,7 @@ export async function encode(): Promise<void> {
   if (opened.value === null || card === null) return;
   const task = begin("Encoding …");
   encoded.value = null;
-  progress.value = { nDone: 0, nCells: opened.value.nCells, seconds: 0 };
+  progress.value = { nDone: 0, nCells: report.value?.nCells ?? opened.value.nCells, seconds: 0 };
   const tell = proxy((now: Progress) => {
     if (task === latest) progress.value = now;
   });

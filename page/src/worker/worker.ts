@@ -82,6 +82,7 @@ const worker: CellWorker = {
         progress: paced(progress, made.nCells, began),
       });
       current = { plan: made, latents };
+      ids = null;
       return {
         model,
         version,
@@ -169,8 +170,9 @@ function theResult(): { plan: Plan; latents: Latents } {
   return current;
 }
 
+/** Of the table that was encoded: a sheet may have been turned to fit the model. */
 function theIds(): string[] {
-  ids ??= theStudy().genes.cellIds();
+  ids ??= theResult().plan.table.cellIds();
   return ids;
 }
 
@@ -180,7 +182,7 @@ function card(model: string, version: string): Promise<Card> {
 
 /** A column of `obs` as colours. */
 function byColumn(title: string): Colouring {
-  const column = theStudy().genes.obsColumn(title);
+  const column = theResult().plan.table.obsColumn(title);
   if (column.kind === "categories") {
     return { kind: "categories", title, categories: column.categories.map(String), codes: column.codes };
   }
