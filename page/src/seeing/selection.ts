@@ -1,6 +1,5 @@
 /** Which cells are chosen: by a line drawn around them, or by what they are. */
 
-import { polygonContains } from "d3-polygon";
 import type { CategoryColours, Entry } from "./colours";
 import type { CategoryColouring, Colouring } from "./contract";
 
@@ -17,19 +16,31 @@ export function within(line: Corner[], points: Float32Array): Uint8Array | null 
     minY = Math.min(minY, y);
     maxY = Math.max(maxY, y);
   }
+  const xs = Float64Array.from(line, (corner) => corner[0]);
+  const ys = Float64Array.from(line, (corner) => corner[1]);
   const mask = new Uint8Array(points.length / 2);
-  const point: Corner = [0, 0];
   let found = 0;
   for (let cell = 0; cell < mask.length; cell++) {
-    point[0] = points[2 * cell];
-    point[1] = points[2 * cell + 1];
-    const near = point[0] >= minX && point[0] <= maxX && point[1] >= minY && point[1] <= maxY;
-    if (near && polygonContains(line, point)) {
+    const x = points[2 * cell];
+    const y = points[2 * cell + 1];
+    const near = x >= minX && x <= maxX && y >= minY && y <= maxY;
+    if (near && surrounds(xs, ys, x, y)) {
       mask[cell] = 1;
       found++;
     }
   }
   return found > 0 ? mask : null;
+}
+
+/** Whether a ray from (x, y) to the right crosses the closed line an odd number of times. */
+function surrounds(xs: Float64Array, ys: Float64Array, x: number, y: number): boolean {
+  let inside = false;
+  for (let to = 0, from = xs.length - 1; to < xs.length; from = to++) {
+    const above = ys[to] > y;
+    if (above === ys[from] > y) continue;
+    if (x < xs[to] + ((y - ys[to]) / (ys[from] - ys[to])) * (xs[from] - xs[to])) inside = !inside;
+  }
+  return inside;
 }
 
 /** The cells of an entry of the legend. */
