@@ -45,16 +45,32 @@ function surrounds(xs: Float64Array, ys: Float64Array, x: number, y: number): bo
 
 /** The cells of an entry of the legend. */
 export function ofEntry(entry: Entry, { categories, codes }: CategoryColouring): Uint8Array {
-  const wanted = new Set(entry.categories);
-  return Uint8Array.from(codes, (code) => {
-    const known = code >= 0 && code < categories.length;
-    return (known ? wanted.has(code) : wanted.size === 0) ? 1 : 0;
-  });
+  const none = entry.categories.length === 0 ? 1 : 0;
+  const wanted = new Uint8Array(categories.length);
+  for (const code of entry.categories) wanted[code] = 1;
+  const mask = new Uint8Array(codes.length);
+  for (let cell = 0; cell < mask.length; cell++) mask[cell] = wanted[codes[cell]] ?? none;
+  return mask;
 }
 
-export function sameSelection(one: Uint8Array | null, other: Uint8Array | null): boolean {
-  if (one === null || other === null || one.length !== other.length) return one === other;
-  return one.every((value, cell) => (value !== 0) === (other[cell] !== 0));
+/** How many of the selected cells each entry has. */
+export function countsOf(mask: Uint8Array, { categories, codes }: CategoryColouring, entries: Entry[]): Uint32Array {
+  const entryOf = new Int32Array(categories.length).fill(-1);
+  for (const [at, entry] of entries.entries()) for (const code of entry.categories) entryOf[code] = at;
+  const none = entries.findIndex((entry) => entry.categories.length === 0);
+  const counts = new Uint32Array(entries.length);
+  for (let cell = 0; cell < mask.length; cell++) {
+    if (mask[cell] !== 0) counts[entryOf[codes[cell]] ?? none]++;
+  }
+  return counts;
+}
+
+/** By entry: whether its cells, and no others, are selected. */
+export function chosenEntries(mask: Uint8Array | null, colouring: CategoryColouring, entries: Entry[]): boolean[] {
+  if (mask === null) return entries.map(() => false);
+  const counts = countsOf(mask, colouring, entries);
+  const n = countOf(mask);
+  return entries.map((entry, at) => counts[at] === n && entry.count === n);
 }
 
 export function countOf(mask: Uint8Array): number {
@@ -84,13 +100,7 @@ export function summaryOf(mask: Uint8Array, colouring: Colouring, colours: Categ
     return n > 0 ? sum / n : Number.NaN;
   }
   const entries = colours?.entries ?? [];
-  const entryOf = new Map(entries.flatMap((entry, at) => entry.categories.map((code) => [code, at])));
-  const none = entries.findIndex((entry) => entry.categories.length === 0);
-  const counts = new Uint32Array(entries.length);
-  for (let cell = 0; cell < mask.length; cell++) {
-    const at = entryOf.get(colouring.codes[cell]) ?? none;
-    if (mask[cell] !== 0 && at >= 0) counts[at]++;
-  }
+  const counts = countsOf(mask, colouring, entries);
   const n = countOf(mask);
   return entries
     .map(({ label }, at) => ({ label, count: counts[at], share: counts[at] / n }))
