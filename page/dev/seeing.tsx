@@ -3,8 +3,10 @@
 
 import { render } from "preact";
 import { useState } from "preact/hooks";
-import type { Colouring, Projection } from "../src/seeing/contract";
+import type { Colouring, Posterior, Projection } from "../src/seeing/contract";
 import { LatentPlot } from "../src/seeing/latent_plot";
+import { PosteriorPanel } from "../src/seeing/posterior_panel";
+import { Projections } from "../src/seeing/projections";
 import { seededRandom } from "../src/seeing/random";
 
 const asked = new URLSearchParams(location.search);
@@ -28,29 +30,70 @@ const colouring: Colouring =
   asked.get("by") === "uncertainty"
     ? { kind: "numbers", title: "posterior uncertainty", values }
     : { kind: "categories", title: "cell type", categories: middles.map((_, i) => `Type ${i + 1}`), codes };
-const projection: Projection = { kind: "PCA", points, axes: ["PC1 (23 %)", "PC2 (11 %)"] };
+const made: Projection = { kind: "PCA", points, axes: ["PC1 (23 %)", "PC2 (11 %)"] };
 const cellIds = Array.from({ length: n }, (_, i) => `CELL-${String(i).padStart(6, "0")}-1`);
 
+const nLatent = 20;
+const z = Float32Array.from({ length: n * nLatent }, (_, i) => {
+  const [cell, at] = [Math.floor(i / nLatent), i % nLatent];
+  return at < 2 ? points[2 * cell + at] : normal() * 0.5 + ((codes[cell] + at) % 4);
+});
+const projections = new Projections();
+
 function Page() {
+  const [projection, setProjection] = useState(made);
   const [selected, setSelected] = useState<Uint8Array | null>(null);
   const [pinned, setPinned] = useState<number | null>(null);
+  const [told, setTold] = useState("");
+  const tell = (error: unknown): void => setTold(String(error));
   return (
-    <LatentPlot
-      projection={projection}
-      colouring={colouring}
-      cellIds={cellIds}
-      selected={selected}
-      onSelect={setSelected}
-      pinned={pinned}
-      onPin={setPinned}
-      title="made-up cells"
-      onPicture={async (png) => {
-        const picture = document.createElement("img");
-        picture.src = URL.createObjectURL(await png);
-        document.body.append(picture);
-      }}
-    />
+    <>
+      <button type="button" onClick={() => projections.pca(z, n, nLatent).then(setProjection, tell)}>
+        PCA
+      </button>
+      <button
+        type="button"
+        onClick={() =>
+          projections
+            .umap(z, n, nLatent, (now) => setTold(`${now.stage} ${now.epoch} of ${now.nEpochs}`))
+            .then(setProjection, tell)
+        }
+      >
+        UMAP
+      </button>
+      <button type="button" onClick={() => projections.stop()}>
+        Stop
+      </button>{" "}
+      {told}
+      <LatentPlot
+        projection={projection}
+        colouring={colouring}
+        cellIds={cellIds}
+        selected={selected}
+        onSelect={setSelected}
+        pinned={pinned}
+        onPin={setPinned}
+        title="made-up cells"
+        onPicture={async (png) => {
+          const picture = document.createElement("img");
+          picture.alt = "the saved picture";
+          picture.src = URL.createObjectURL(await png);
+          document.body.append(picture);
+        }}
+      />
+      {pinned !== null && <PosteriorPanel posterior={posteriorOf(pinned)} latentDistribution="normal" />}
+    </>
   );
+}
+
+function posteriorOf(cell: number): Posterior {
+  const mean = z.slice(cell * nLatent, (cell + 1) * nLatent);
+  const variance = mean.map((_, i) => 0.05 + 0.02 * i);
+  const samples = Float32Array.from(
+    { length: 25 * nLatent },
+    (_, i) => mean[i % nLatent] + Math.sqrt(variance[i % nLatent]) * normal(),
+  );
+  return { cell, cellId: cellIds[cell], mean, variance, samples, seed: 7 };
 }
 
 render(<Page />, document.getElementById("page")!);

@@ -29,8 +29,8 @@ export interface Projection {
   note?: string;
 }
 
-/** More cells than a UMAP finishes within a minute: it takes as many of them, drawn at random. */
-export const MOST_UMAP_CELLS = 20000;
+/** As many cells a UMAP finishes within a minute on a busy machine; of more it takes these, drawn at random. */
+export const MOST_UMAP_CELLS = 50000;
 
 /** The posterior of one cell. */
 export interface Posterior {

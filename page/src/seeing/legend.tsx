@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import { type CategoryColours, type Colours, inWords, type NumberColours } from "./colours";
 import type { CategoryColouring, Colouring } from "./contract";
 import { css } from "./palette";
-import { ofEntry, sameSelection } from "./selection";
+import { chosenEntries, ofEntry } from "./selection";
 
 export interface LegendProps {
   colouring: Colouring;
@@ -39,10 +39,7 @@ interface CategoriesProps {
 }
 
 function Categories({ colouring, colours, selected, onSelect }: CategoriesProps) {
-  const pressed = useMemo(
-    () => colours.entries.map((entry) => selected !== null && sameSelection(selected, ofEntry(entry, colouring))),
-    [colours, colouring, selected],
-  );
+  const pressed = useMemo(() => chosenEntries(selected, colouring, colours.entries), [colours, colouring, selected]);
   return (
     <ul>
       {colours.entries.map((entry, at) => (

@@ -15,7 +15,7 @@ export function categoryColours(n: number): Uint32Array {
 
 /** Hues a golden angle apart, on three levels of lightness in turn. */
 function generated(i: number): number {
-  const hue = (20 + i * 137.508) % 360;
+  const hue = (290 + i * 137.508) % 360;
   const [lightness, chroma] = [
     [0.68, 0.14],
     [0.54, 0.13],

@@ -17,7 +17,14 @@ export class Projections {
 
   /** UMAP; rejects with `StoppedError` after `stop`, and with an error for people where there is nothing to lay out. */
   umap(z: Float32Array, nCells: number, nLatent: number, onProgress: (now: UmapProgress) => void): Promise<Projection> {
-    return this.unlessStopped((work) => work.umap(z, nCells, nLatent, proxy(onProgress)));
+    let ended = false;
+    // What the worker said before it was ended may still arrive after.
+    const report = (now: UmapProgress): void => {
+      if (!ended) onProgress(now);
+    };
+    return this.unlessStopped((work) => work.umap(z, nCells, nLatent, proxy(report))).finally(() => {
+      ended = true;
+    });
   }
 
   /** Ends whatever is running, at once. */

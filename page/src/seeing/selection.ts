@@ -1,6 +1,5 @@
 /** Which cells are chosen: by a line drawn around them, or by what they are. */
 
-import { polygonContains } from "d3-polygon";
 import type { CategoryColours, Entry } from "./colours";
 import type { CategoryColouring, Colouring } from "./contract";
 
@@ -17,14 +16,15 @@ export function within(line: Corner[], points: Float32Array): Uint8Array | null 
     minY = Math.min(minY, y);
     maxY = Math.max(maxY, y);
   }
+  const xs = Float64Array.from(line, (corner) => corner[0]);
+  const ys = Float64Array.from(line, (corner) => corner[1]);
   const mask = new Uint8Array(points.length / 2);
-  const point: Corner = [0, 0];
   let found = 0;
   for (let cell = 0; cell < mask.length; cell++) {
-    point[0] = points[2 * cell];
-    point[1] = points[2 * cell + 1];
-    const near = point[0] >= minX && point[0] <= maxX && point[1] >= minY && point[1] <= maxY;
-    if (near && polygonContains(line, point)) {
+    const x = points[2 * cell];
+    const y = points[2 * cell + 1];
+    const near = x >= minX && x <= maxX && y >= minY && y <= maxY;
+    if (near && surrounds(xs, ys, x, y)) {
       mask[cell] = 1;
       found++;
     }
@@ -32,18 +32,45 @@ export function within(line: Corner[], points: Float32Array): Uint8Array | null 
   return found > 0 ? mask : null;
 }
 
-/** The cells of an entry of the legend. */
-export function ofEntry(entry: Entry, { categories, codes }: CategoryColouring): Uint8Array {
-  const wanted = new Set(entry.categories);
-  return Uint8Array.from(codes, (code) => {
-    const known = code >= 0 && code < categories.length;
-    return (known ? wanted.has(code) : wanted.size === 0) ? 1 : 0;
-  });
+/** Whether a ray from (x, y) to the right crosses the closed line an odd number of times. */
+function surrounds(xs: Float64Array, ys: Float64Array, x: number, y: number): boolean {
+  let inside = false;
+  for (let to = 0, from = xs.length - 1; to < xs.length; from = to++) {
+    const above = ys[to] > y;
+    if (above === ys[from] > y) continue;
+    if (x < xs[to] + ((y - ys[to]) / (ys[from] - ys[to])) * (xs[from] - xs[to])) inside = !inside;
+  }
+  return inside;
 }
 
-export function sameSelection(one: Uint8Array | null, other: Uint8Array | null): boolean {
-  if (one === null || other === null || one.length !== other.length) return one === other;
-  return one.every((value, cell) => (value !== 0) === (other[cell] !== 0));
+/** The cells of an entry of the legend. */
+export function ofEntry(entry: Entry, { categories, codes }: CategoryColouring): Uint8Array {
+  const none = entry.categories.length === 0 ? 1 : 0;
+  const wanted = new Uint8Array(categories.length);
+  for (const code of entry.categories) wanted[code] = 1;
+  const mask = new Uint8Array(codes.length);
+  for (let cell = 0; cell < mask.length; cell++) mask[cell] = wanted[codes[cell]] ?? none;
+  return mask;
+}
+
+/** How many of the selected cells each entry has. */
+export function countsOf(mask: Uint8Array, { categories, codes }: CategoryColouring, entries: Entry[]): Uint32Array {
+  const entryOf = new Int32Array(categories.length).fill(-1);
+  for (const [at, entry] of entries.entries()) for (const code of entry.categories) entryOf[code] = at;
+  const none = entries.findIndex((entry) => entry.categories.length === 0);
+  const counts = new Uint32Array(entries.length);
+  for (let cell = 0; cell < mask.length; cell++) {
+    if (mask[cell] !== 0) counts[entryOf[codes[cell]] ?? none]++;
+  }
+  return counts;
+}
+
+/** By entry: whether its cells, and no others, are selected. */
+export function chosenEntries(mask: Uint8Array | null, colouring: CategoryColouring, entries: Entry[]): boolean[] {
+  if (mask === null) return entries.map(() => false);
+  const counts = countsOf(mask, colouring, entries);
+  const n = countOf(mask);
+  return entries.map((entry, at) => counts[at] === n && entry.count === n);
 }
 
 export function countOf(mask: Uint8Array): number {
@@ -73,13 +100,7 @@ export function summaryOf(mask: Uint8Array, colouring: Colouring, colours: Categ
     return n > 0 ? sum / n : Number.NaN;
   }
   const entries = colours?.entries ?? [];
-  const entryOf = new Map(entries.flatMap((entry, at) => entry.categories.map((code) => [code, at])));
-  const none = entries.findIndex((entry) => entry.categories.length === 0);
-  const counts = new Uint32Array(entries.length);
-  for (let cell = 0; cell < mask.length; cell++) {
-    const at = entryOf.get(colouring.codes[cell]) ?? none;
-    if (mask[cell] !== 0 && at >= 0) counts[at]++;
-  }
+  const counts = countsOf(mask, colouring, entries);
   const n = countOf(mask);
   return entries
     .map(({ label }, at) => ({ label, count: counts[at], share: counts[at] / n }))

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { coloursOf } from "../../src/seeing/colours";
 import type { CategoryColouring } from "../../src/seeing/contract";
-import { type Corner, countOf, ofEntry, sameSelection, summaryOf, within } from "../../src/seeing/selection";
+import { type Corner, chosenEntries, countOf, ofEntry, summaryOf, within } from "../../src/seeing/selection";
 
 const colouring: CategoryColouring = {
   kind: "categories",
@@ -58,11 +58,14 @@ test("an entry of the legend selects its cells, also those without a value", () 
   expect(Array.from(ofEntry(none, colouring))).toEqual([0, 0, 0, 1, 0]);
 });
 
-test("selections are the same when they hold the same cells", () => {
-  expect(sameSelection(Uint8Array.from([1, 0]), Uint8Array.from([255, 0]))).toBe(true);
-  expect(sameSelection(Uint8Array.from([1, 0]), Uint8Array.from([1, 1]))).toBe(false);
-  expect(sameSelection(null, Uint8Array.from([1]))).toBe(false);
-  expect(sameSelection(null, null)).toBe(true);
+test("an entry counts as chosen when its cells and no others are selected", () => {
+  const chosen = (mask: number[] | null): boolean[] =>
+    chosenEntries(mask && Uint8Array.from(mask), colouring, colours.entries);
+  expect(chosen([0, 1, 1, 0, 0])).toEqual([false, true, false]);
+  expect(chosen([0, 0, 0, 255, 0])).toEqual([false, false, true]);
+  expect(chosen([0, 1, 0, 0, 0])).toEqual([false, false, false]);
+  expect(chosen([1, 1, 1, 0, 1])).toEqual([false, false, false]);
+  expect(chosen(null)).toEqual([false, false, false]);
 });
 
 test("what is selected is told by its shares, the largest first", () => {
