@@ -103,7 +103,7 @@ def test_nothing_is_wider_than_a_phone(tabs: Callable[..., Tab], service: Runnin
 def test_the_page_follows_the_system_s_light_and_dark(tab: Tab, page: ThePage) -> None:
     def lightness() -> float:
         """Of the page's paper."""
-        colour = tab.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+        colour = tab.page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
         return sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3
 
     expect(page.models.get_by_role("article")).to_be_visible()
