@@ -2,13 +2,7 @@
 
 import { floats } from "../service/message";
 import type { EncodeResponse } from "../service/stub/totalvi_v1_pb";
-
-export interface Notice {
-  code: string;
-  detail: string;
-  count: number;
-  examples: string[];
-}
+import { Notices } from "./notices";
 
 export class Latents {
   nLatent = 0;
@@ -18,8 +12,7 @@ export class Latents {
   z = new Float32Array(0);
   /** [cells]: counts of the model's genes. */
   library: Float32Array;
-  /** By what tells them apart, each once. */
-  readonly notices = new Map<string, Notice>();
+  readonly notices = new Notices();
   nDone = 0;
 
   constructor(
@@ -44,7 +37,7 @@ export class Latents {
     this.variance.set(floats(answer.qz?.variance), from * this.nLatent);
     this.z.set(floats(answer.z), from * this.nLatent);
     this.library.set(floats(answer.library?.observed), from);
-    for (const warning of answer.warnings) this.notice(warning);
+    this.notices.take(answer.warnings);
     this.nDone += nCells;
   }
 
@@ -57,20 +50,5 @@ export class Latents {
       values[cell] = sum / this.nLatent;
     }
     return values;
-  }
-
-  private notice(warning: { code: string; detail: string; count: bigint; examples: string[] }): void {
-    let { code, detail, examples } = warning;
-    let count = Number(warning.count);
-    // Of fractional counts the sentence begins with the number; what is behind it tells genes from proteins.
-    const rest = detail.startsWith(`${count}`) ? detail.slice(`${count}`.length) : detail;
-    const key = code === "non_integer_counts" ? rest : `${code} ${detail}`;
-    const seen = this.notices.get(key);
-    if (seen && code !== "non_integer_counts") return;
-    if (seen) {
-      count += seen.count;
-      detail = `${count}${rest}`;
-    }
-    this.notices.set(key, { code, detail, count, examples });
   }
 }

@@ -5,12 +5,14 @@ import { ServiceError } from "../service/problem";
 const ATTEMPTS = 8;
 const FIRST_WAIT_S = 0.25;
 const MOST_WAIT_S = 10;
+/** A longer wait that the service asks for is not waited in front of a page. */
+const LONGEST_ASKED_S = 60;
 
 /** Seconds until the next call; null: there is to be none. `lot` is drawn from 0 to 1. */
 export function waitBefore(error: unknown, nMade: number, lot: number): number | null {
   if (!(error instanceof ServiceError) || !error.mayRetry || nMade >= ATTEMPTS) return null;
   const backoff = (Math.min(MOST_WAIT_S, FIRST_WAIT_S * 2 ** (nMade - 1)) * (1 + lot)) / 2;
-  return Math.max(backoff, error.retryAfterS * (1 + lot / 4));
+  return Math.max(backoff, Math.min(LONGEST_ASKED_S, error.retryAfterS) * (1 + lot / 4));
 }
 
 /** Make a call until it is answered, or refused for good, or given up by `signal`. */

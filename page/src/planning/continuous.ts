@@ -2,6 +2,7 @@
 
 import { InputError, type Table } from "../reading/contract";
 import type { Choice, Label, ModelCard, Option, Plan, Question } from "./contract";
+import { chosenLabel } from "./contract";
 import { columnOf, presentIn } from "./obs_columns";
 import { counted, shown } from "./shown";
 
@@ -52,7 +53,7 @@ function numberProblem(table: Table, name: string): string {
 
 /** The numbers of the cells. */
 export function planNumbers(table: Table, name: string, choice: Choice): Plan["continuous"][string] {
-  const chosen = choice.labels[name] ?? null;
+  const chosen = chosenLabel(choice, `covariate:${name}`);
   if (chosen !== null && "value" in chosen) {
     if (typeof chosen.value !== "number" || !Number.isFinite(chosen.value)) {
       throw new InputError(`the covariate ${name} is a number, not ${shown([chosen.value])}.`);

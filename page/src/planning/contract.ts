@@ -43,10 +43,21 @@ export interface Choice {
   geneColumn: string | null;
   /** Key of `obsm` with the proteins, "modality", "columns" (beside the genes) or "none". */
   proteins: string | null;
-  /** By "batch" or the covariate's key: a column of `obs`, or one value for all cells. */
-  labels: Record<string, { column: string } | { value: string | number | boolean } | null>;
+  /** By the question's id: a column of `obs`, or one value for all cells. */
+  labels: Record<string, ChosenLabel | null>;
   /** Take counts with fractions (as after removing ambient counts). */
   allowNonInteger: boolean;
+}
+
+/** Nothing chosen: everything is found by itself. */
+export const NO_CHOICE: Choice = { layer: null, geneColumn: null, proteins: null, labels: {}, allowNonInteger: false };
+
+export type ChosenLabel = { column: string } | { value: Label };
+
+/** What was chosen for a question about labels; null: nothing. */
+export function chosenLabel(choice: Choice, id: string): ChosenLabel | null {
+  // A covariate may be called as something that every object has.
+  return Object.hasOwn(choice.labels, id) ? choice.labels[id] : null;
 }
 
 /** A field to choose on the page. */

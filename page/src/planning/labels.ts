@@ -2,10 +2,11 @@
 
 import { type CategoryColumn, InputError, type ObsColumn, type Table } from "../reading/contract";
 import type { CategoricalField, Choice, Label, Labels, ModelCard, Option, Question } from "./contract";
+import { chosenLabel } from "./contract";
 import { columnOf, MOST_CATEGORIES, presentIn } from "./obs_columns";
 import { counted, shown } from "./shown";
 
-/** A categorical input that is asked for: its id in questions, its key in choices. */
+/** A categorical input that is asked for: its id in questions and choices, and the model's name for it. */
 interface Asked {
   id: string;
   key: string;
@@ -115,7 +116,7 @@ function notFound(
 /** The labels of the cells. */
 export function planLabels(table: Table, asked: Asked, choice: Choice): Labels {
   const { title, field } = asked;
-  const chosen = choice.labels[asked.key] ?? null;
+  const chosen = chosenLabel(choice, asked.id);
   const allowed = new Map(field.categories.map((category) => [sameLabel(category), category]));
   if (chosen !== null && "value" in chosen) {
     const value = allowed.get(sameLabel(chosen.value));

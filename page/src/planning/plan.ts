@@ -9,9 +9,6 @@ import { askedFields, labelQuestion, planLabels } from "./labels";
 import { planProteins, proteinQuestion } from "./proteins";
 import { turnedToFit } from "./turned";
 
-/** Nothing chosen: everything is found by itself. */
-export const NO_CHOICE: Choice = { layer: null, geneColumn: null, proteins: null, labels: {}, allowNonInteger: false };
-
 /** What a person may choose for this model, given what they chose already. */
 export function questions(study: Study, card: ModelCard, choice: Choice): Question[] {
   const { genes: table, ...rest } = turnedToFit(study, card);

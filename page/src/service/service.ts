@@ -1,9 +1,13 @@
 /** The service behind the page: its address, the caller's token, and its errors. */
 
-import { type Problem, ServiceError } from "./problem";
+import { ServiceError } from "./problem";
 
-const RETRIED = new Set([429, 503]);
+const RETRIED = new Set([429, 502, 503]);
 const PROTOBUF = "application/x-protobuf";
+/** A service that has not told of itself by then hangs. */
+const TOLD_MS = 10_000;
+/** A slice waits for its turn behind other callers'. */
+const ENCODED_MS = 180_000;
 
 export class Service {
   constructor(
@@ -13,31 +17,54 @@ export class Service {
   ) {}
 
   /** The JSON of a route such as `v1/models`. */
-  async json<T>(path: string, signal?: AbortSignal): Promise<T> {
-    const answer = await this.ask(path, { signal: signal ?? null });
-    return (await answer.json()) as T;
+  json<T>(path: string, signal?: AbortSignal): Promise<T> {
+    return this.ask(path, {}, TOLD_MS, signal, async (answer) => {
+      const text = await answer.text();
+      try {
+        return JSON.parse(text) as T;
+      } catch {
+        throw notOurs(answer);
+      }
+    });
   }
 
   /** Post a message of protobuf; the answer's bytes. */
-  async post(path: string, body: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array> {
+  post(path: string, body: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array> {
     const headers = { "content-type": PROTOBUF, accept: PROTOBUF, "x-request-priority": "bulk" };
-    const answer = await this.ask(path, { method: "POST", headers, body, signal: signal ?? null });
-    return new Uint8Array(await answer.arrayBuffer());
+    return this.ask(path, { method: "POST", headers, body }, ENCODED_MS, signal, async (answer) => {
+      const bytes = new Uint8Array(await answer.arrayBuffer());
+      if (answer.headers.get("content-type") !== PROTOBUF) throw notOurs(answer);
+      return bytes;
+    });
   }
 
-  private async ask(path: string, init: RequestInit): Promise<Response> {
+  /** @throws ServiceError, or what `signal` was aborted with. */
+  private async ask<T>(
+    path: string,
+    init: RequestInit,
+    mostMs: number,
+    signal: AbortSignal | undefined,
+    read: (answer: Response) => Promise<T>,
+  ): Promise<T> {
     const headers = new Headers(init.headers);
     if (this.token) headers.set("authorization", `Bearer ${this.token}`);
-    let answer: Response;
+    const tooLate = AbortSignal.timeout(mostMs);
+    const given = signal ? AbortSignal.any([signal, tooLate]) : tooLate;
     try {
-      answer = await fetch(new URL(path, this.base), { ...init, headers, cache: "no-store", credentials: "omit" });
+      const how: RequestInit = { ...init, headers, signal: given, cache: "no-store", credentials: "omit" };
+      const answer = await fetch(new URL(path, this.base), how);
+      if (!answer.ok) throw await refusal(answer);
+      return await read(answer);
     } catch (error) {
-      if (init.signal?.aborted) throw error;
+      if (error instanceof ServiceError || signal?.aborted) throw error;
+      if (tooLate.aborted) {
+        const detail = `The service has not answered within ${mostMs / 1000} seconds. It may hang, or be very busy.`;
+        throw new ServiceError({ code: "unreachable", detail }, false, 0);
+      }
+      // The connection failed, before an answer or within it.
       const detail = "The service does not answer. It may be stopped or restarting, or the network is down.";
       throw new ServiceError({ code: "unreachable", detail }, true, 0);
     }
-    if (!answer.ok) throw await refusal(answer);
-    return answer;
   }
 }
 
@@ -48,16 +75,22 @@ export function modelPath(model: string, version: string): string {
 
 async function refusal(answer: Response): Promise<ServiceError> {
   const retryAfterS = Number(answer.headers.get("retry-after")) || 0;
-  let problem: Problem;
+  const mayRetry = RETRIED.has(answer.status);
+  const text = await answer.text();
   try {
-    const said = (await answer.json()) as { code: string; detail: string; request_id: string };
-    problem = { code: said.code, detail: said.detail, requestId: said.request_id };
-    if (!said.code || !said.detail) throw new TypeError("not the service's own words");
+    const { code, detail, request_id: requestId } = JSON.parse(text) as Record<string, unknown>;
+    if (typeof code === "string" && typeof detail === "string" && typeof requestId === "string") {
+      return new ServiceError({ code, detail, requestId }, mayRetry, retryAfterS);
+    }
   } catch {
-    // A proxy in front of it.
-    const detail = `Something in front of the service answered ${answer.status} ${answer.statusText}`.trim();
-    problem = { code: answer.status === 503 || answer.status === 502 ? "unreachable" : "proxy", detail: `${detail}.` };
+    // Not JSON, so not the service's own words.
   }
-  const mayRetry = RETRIED.has(answer.status) || problem.code === "unreachable";
-  return new ServiceError(problem, mayRetry, retryAfterS);
+  return notOurs(answer, mayRetry, retryAfterS);
+}
+
+/** Something between the page and the service answers in its place: a proxy, a login. */
+function notOurs(answer: Response, mayRetry = false, retryAfterS = 0): ServiceError {
+  const status = `${answer.status} ${answer.statusText}`.trim();
+  const detail = `Something in front of the service answered in its place (${status}). Load the page again, or ask who runs it.`;
+  return new ServiceError({ code: "proxy", detail }, mayRetry, retryAfterS);
 }

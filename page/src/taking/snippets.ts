@@ -76,9 +76,10 @@ function clientArguments({ model, version, choice }: Made): string[] {
   }
   const keys: string[] = [];
   const values: string[] = [];
-  for (const [field, label] of Object.entries(choice.labels)) {
+  for (const [id, label] of Object.entries(choice.labels)) {
     if (label === null) continue;
-    if (field === "batch") {
+    const field = id.replace(/^covariate:/, "");
+    if (id === "batch") {
       given.push("column" in label ? `batch_key=${pythonText(label.column)}` : `batch=${pythonValue(label.value)}`);
     } else if ("column" in label) keys.push(`${pythonText(field)}: ${pythonText(label.column)}`);
     else values.push(`${pythonText(field)}: ${pythonValue(label.value)}`);

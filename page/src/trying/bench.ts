@@ -85,7 +85,7 @@ export function answer(question: Question, value: string): Promise<void> {
   const given = value === "" ? null : value;
   if (question.id === "layer" || question.id === "proteins") return choose({ [question.id]: given });
   if (question.id === "geneColumn") return choose({ geneColumn: given });
-  const key = question.id.replace(/^covariate:/, "");
+  const key = question.id;
   return choose({ labels: { ...choice.value.labels, [key]: given === null ? null : labelsAs(given) } });
 }
 
@@ -94,7 +94,7 @@ export function answered(question: Question): string {
   if (question.id === "layer" || question.id === "proteins" || question.id === "geneColumn") {
     return choice.value[question.id] ?? "";
   }
-  const label = choice.value.labels[question.id.replace(/^covariate:/, "")];
+  const label = choice.value.labels[question.id];
   if (!label) return "";
   return "column" in label ? `column:${label.column}` : `value:${JSON.stringify(label.value)}`;
 }

@@ -1,5 +1,6 @@
 /** What the page asks of the worker (through comlink). All of it is plain data. */
 
+import type { Notice } from "../encoding/notices";
 import type { Choice, Question } from "../planning/contract";
 import type { Colouring, Posterior } from "../seeing/contract";
 import type { Problem } from "../service/problem";
@@ -31,7 +32,7 @@ export interface Report {
   counts: string;
   genes: Coverage;
   proteins: Coverage;
-  warnings: { code: string; detail: string; count: number; examples: string[] }[];
+  warnings: Notice[];
 }
 
 export interface Progress {
@@ -46,9 +47,9 @@ export interface Encoded {
   version: string;
   nCells: number;
   nLatent: number;
-  /** How many of them are done: fewer than the file's, where it was stopped. */
   seconds: number;
-  warnings: Report["warnings"];
+  /** Of all cells; the report's are of those that were checked. */
+  warnings: Notice[];
 }
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; problem: Problem };

@@ -2,6 +2,7 @@
 
 import { expose } from "comlink";
 import type { Latents } from "../encoding/latents";
+import { Notices } from "../encoding/notices";
 import { encodeAll } from "../encoding/run";
 import type { Plan, Question } from "../planning/contract";
 import { plan, questions } from "../planning/plan";
@@ -9,13 +10,14 @@ import { InputError, type Study } from "../reading/contract";
 import { openFiles } from "../reading/open";
 import type { Colouring, Posterior } from "../seeing/contract";
 import { encodeRequest, encodeResponse, floats, requestBytes, validateResponse } from "../service/message";
-import { problemOf } from "../service/problem";
+import { problemOf, ServiceError } from "../service/problem";
 import { modelPath, Service } from "../service/service";
+import type { ValidateResponse } from "../service/stub/totalvi_v1_pb";
 import type { Card, Limits } from "../service/types";
 import { csvOf } from "../taking/csv";
 import { npzOf } from "../taking/npz";
 import { type RequestFile, requestJson } from "../taking/request_json";
-import type { CellWorker, Encoded, Opened, Outcome, Progress, Report } from "./contract";
+import type { CellWorker, Coverage, Encoded, Opened, Outcome, Progress, Report } from "./contract";
 
 /** Of the cells that the service looks at before the whole is encoded; from three places of the file. */
 const CHECKED_CELLS = 192;
@@ -28,8 +30,10 @@ const PROGRESS_MS = 100;
 let service = new Service(self.location.href);
 let study: Study | null = null;
 let ids: string[] | null = null;
-let current: { plan: Plan; latents: Latents } | null = null;
+let current: { plan: Plan; latents: Latents; sha256: string } | null = null;
 let running = new AbortController();
+/** How often a file was asked for: what was asked before the last time is no longer wanted. */
+let nOpened = 0;
 
 const worker: CellWorker = {
   connect(base, token) {
@@ -38,10 +42,15 @@ const worker: CellWorker = {
 
   open(files) {
     return outcome(async (): Promise<Opened> => {
+      const turn = ++nOpened;
       worker.stop();
       study?.close();
       study = ids = current = null;
       const opened = await openFiles(files);
+      if (turn !== nOpened) {
+        opened.close();
+        throw stopped();
+      }
       study = opened;
       const { fileName, format, genes } = opened;
       const nColumns = genes.layers.length > 0 ? genes.matrix(genes.layers[0]).nColumns : 0;
@@ -50,47 +59,58 @@ const worker: CellWorker = {
   },
 
   questions(model, version, choice) {
-    return outcome(async (): Promise<Question[]> => questions(theStudy(), await card(model, version), choice));
+    return outcome(async (): Promise<Question[]> => {
+      const { opened, found } = await withCard(model, version);
+      return questions(opened, found, choice);
+    });
   },
 
   check(model, version, choice) {
     return outcome(async (): Promise<Report> => {
-      const made = plan(theStudy(), await card(model, version), choice);
-      let report: Report | null = null;
+      const { opened, found } = await withCard(model, version);
+      const made = plan(opened, found, choice);
+      const notices = new Notices();
+      let nChecked = 0;
+      let answer: ValidateResponse | null = null;
       for (const [from, to] of checkedRanges(made.nCells)) {
         const body = requestBytes(encodeRequest(made, from, to, { withExtra: true }));
-        const answer = validateResponse(await service.post(`${modelPath(model, version)}/validate`, body));
-        report = joinedReport(report, reportOf(answer, made));
+        answer = validateResponse(await service.post(`${modelPath(model, version)}/validate`, body));
+        stillOpen(opened);
+        notices.take(answer.warnings);
+        nChecked += Number(answer.nCells);
       }
-      if (report === null) throw new InputError("The file has no cells.");
-      return report;
+      if (answer === null) throw new InputError("The file has no cells.");
+      return {
+        model: answer.model,
+        version: answer.modelVersion,
+        nCells: made.nCells,
+        nChecked,
+        counts: made.counts,
+        genes: coverageOf(answer.genes),
+        proteins: coverageOf(answer.proteins),
+        warnings: notices.all,
+      };
     });
   },
 
   encode(model, version, choice, progress) {
+    const stopping = new AbortController();
+    running = stopping;
+    const { signal } = stopping;
     return outcome(async (): Promise<Encoded> => {
-      const made = plan(theStudy(), await card(model, version), choice);
-      const limits = await service.json<Limits>("v1/limits");
-      running = new AbortController();
+      const { opened, found } = await withCard(model, version, signal);
+      const made = plan(opened, found, choice);
+      const limits = await service.json<Limits>("v1/limits", signal);
       const began = performance.now();
-      const latents = await encodeAll(made, {
-        service,
-        limits,
-        model,
-        version,
-        signal: running.signal,
-        progress: paced(progress, made.nCells, began),
-      });
-      current = { plan: made, latents };
+      const told = paced(progress, made.nCells, began);
+      const latents = await encodeAll(made, { service, limits, model, version, signal, progress: told });
+      const seconds = (performance.now() - began) / 1000;
+      await sameModel(model, version, found.sha256, signal);
+      stillOpen(opened);
+      current = { plan: made, latents, sha256: found.sha256 };
       ids = null;
-      return {
-        model,
-        version,
-        nCells: latents.nCells,
-        nLatent: latents.nLatent,
-        seconds: (performance.now() - began) / 1000,
-        warnings: [...latents.notices.values()],
-      };
+      const { nCells, nLatent } = latents;
+      return { model, version, nCells, nLatent, seconds, warnings: latents.notices.all };
     });
   },
 
@@ -120,11 +140,12 @@ const worker: CellWorker = {
 
   posterior(cell, nSamples) {
     return outcome(async (): Promise<Posterior> => {
-      const { plan: made, latents } = theResult();
+      const { plan: made, latents, sha256 } = theResult();
       const asked = nSamples > 0 ? { nSamples, seed: SEED } : {};
       const body = requestBytes(encodeRequest(made, cell, cell + 1, asked));
       const path = `${modelPath(latents.model, latents.version)}/encode`;
       const answer = encodeResponse(await service.post(path, body));
+      await sameModel(latents.model, latents.version, sha256);
       return {
         cell,
         cellId: theIds()[cell],
@@ -165,7 +186,7 @@ function theStudy(): Study {
   return study;
 }
 
-function theResult(): { plan: Plan; latents: Latents } {
+function theResult(): NonNullable<typeof current> {
   if (current === null) throw new InputError("No cells are encoded.");
   return current;
 }
@@ -176,8 +197,32 @@ function theIds(): string[] {
   return ids;
 }
 
-function card(model: string, version: string): Promise<Card> {
-  return service.json<Card>(modelPath(model, version));
+function stopped(): DOMException {
+  return new DOMException("stopped", "AbortError");
+}
+
+/** Another file may have been opened while an answer was waited for. */
+function stillOpen(opened: Study): void {
+  if (study !== opened) throw stopped();
+}
+
+async function withCard(model: string, version: string, signal?: AbortSignal): Promise<{ opened: Study; found: Card }> {
+  const opened = theStudy();
+  const found = await card(model, version, signal);
+  stillOpen(opened);
+  return { opened, found };
+}
+
+function card(model: string, version: string, signal?: AbortSignal): Promise<Card> {
+  return service.json<Card>(modelPath(model, version), signal);
+}
+
+/** Answers bear no digest of the artifact, which may be exported anew under its number, or differ between replicas. */
+async function sameModel(model: string, version: string, sha256: string, signal?: AbortSignal): Promise<void> {
+  const now = await card(model, version, signal);
+  if (now.sha256 === sha256) return;
+  const detail = `${model}, version ${version}, was replaced by another model meanwhile. Encode the cells again.`;
+  throw new ServiceError({ code: "model_changed", detail }, false, 0);
 }
 
 /** A column of `obs` as colours. */
@@ -198,37 +243,14 @@ function checkedRanges(nCells: number): [number, number][] {
   });
 }
 
-function reportOf(answer: ReturnType<typeof validateResponse>, made: Plan): Report {
-  const { genes, proteins } = answer;
-  const counted = (coverage: typeof genes) => ({
-    given: Number(coverage?.given ?? 0),
-    known: Number(coverage?.known ?? 0),
-    missing: Number(coverage?.missing ?? 0),
-    extra: Number(coverage?.extra ?? 0),
-    coverage: coverage?.coverage ?? 0,
-  });
+function coverageOf(counted: ValidateResponse["genes"]): Coverage {
   return {
-    model: answer.model,
-    version: answer.modelVersion,
-    nCells: made.nCells,
-    nChecked: Number(answer.nCells),
-    counts: made.counts,
-    genes: counted(genes),
-    proteins: counted(proteins),
-    warnings: answer.warnings.map(({ code, detail, count, examples }) => ({
-      code,
-      detail,
-      count: Number(count),
-      examples: [...examples],
-    })),
+    given: Number(counted?.given ?? 0),
+    known: Number(counted?.known ?? 0),
+    missing: Number(counted?.missing ?? 0),
+    extra: Number(counted?.extra ?? 0),
+    coverage: counted?.coverage ?? 0,
   };
-}
-
-function joinedReport(before: Report | null, now: Report): Report {
-  if (before === null) return now;
-  const seen = new Set(before.warnings.map((warning) => `${warning.code} ${warning.detail}`));
-  const more = now.warnings.filter((warning) => !seen.has(`${warning.code} ${warning.detail}`));
-  return { ...now, nChecked: before.nChecked + now.nChecked, warnings: [...before.warnings, ...more] };
 }
 
 function paced(progress: (now: Progress) => void, nCells: number, began: number): (nDone: number) => void {

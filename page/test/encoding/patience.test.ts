@@ -10,6 +10,7 @@ test("waits double up to ten seconds, a half of each by lot, and never less than
   expect(waitBefore(busy(0), 1, 0)).toBe(0.125);
   expect(waitBefore(busy(0), 7, 1)).toBe(10);
   expect(waitBefore(busy(3), 1, 0)).toBe(3);
+  expect(waitBefore(busy(86_400), 1, 0)).toBe(60);
   expect(waitBefore(busy(0), 8, 1)).toBeNull();
 });
 

@@ -88,7 +88,7 @@ test("every cell's answer stands at its place, whatever the order of the answers
   expect(told.at(-1)).toBe(1000);
   expect(service.sizes.sort()).toEqual([100, 300, 300, 300]);
   expect(service.mostFlying).toBeLessThanOrEqual(3);
-  expect([...latents.notices.values()]).toHaveLength(1);
+  expect(latents.notices.all).toHaveLength(1);
 });
 
 test("a message over the limit is halved until it fits", async () => {

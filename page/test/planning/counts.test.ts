@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { checkRows } from "../../src/planning/check_rows";
+import { NO_CHOICE } from "../../src/planning/contract";
 import { kindOf } from "../../src/planning/number_kind";
-import { NO_CHOICE, plan, questions } from "../../src/planning/plan";
+import { plan, questions } from "../../src/planning/plan";
 import { cardOf, matrixOf, studyOf, tableOf } from "./tables";
 
 const COUNTS = [

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { NO_CHOICE } from "../../src/planning/contract";
 import { madeUnique } from "../../src/planning/genes";
-import { NO_CHOICE, plan, questions } from "../../src/planning/plan";
+import { plan, questions } from "../../src/planning/plan";
 import { openFiles } from "../../src/reading/open";
 import { dense, fileOf, textFile } from "../reading/files";
 import { cardOf, studyOf } from "./tables";

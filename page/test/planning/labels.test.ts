@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Choice, Label } from "../../src/planning/contract";
-import { NO_CHOICE, plan, questions } from "../../src/planning/plan";
+import { NO_CHOICE } from "../../src/planning/contract";
+import { plan, questions } from "../../src/planning/plan";
 import { InputError } from "../../src/reading/contract";
 import { openFiles } from "../../src/reading/open";
 import { fileOf } from "../reading/files";
@@ -124,13 +125,15 @@ describe("covariates", () => {
 
   test("are planned from a column or a number", () => {
     const study = studyOf({ obs });
-    const found = plan(study, card, chosen({ age: { column: "years" } }));
+    const found = plan(study, card, chosen({ "covariate:age": { column: "years" } }));
     expect(found.categorical).toEqual({ sex: { kind: "each", categories: ["f", "m"], codes: Int32Array.of(0, 1, 0) } });
     expect(found.continuous).toEqual({ age: { kind: "each", values: Float64Array.of(30, 40.5, 50) } });
-    expect(plan(study, card, chosen({ age: { value: 3 } })).continuous).toEqual({ age: { kind: "one", value: 3 } });
+    expect(plan(study, card, chosen({ "covariate:age": { value: 3 } })).continuous).toEqual({
+      age: { kind: "one", value: 3 },
+    });
     expect(() => plan(study, card, NO_CHOICE)).toThrow(/needs the number age.*type one number/);
-    expect(() => plan(study, card, chosen({ age: { value: "3" } }))).toThrow(/is a number, not "3"/);
-    expect(() => plan(study, card, chosen({ age: { column: "word" } }))).toThrow(
+    expect(() => plan(study, card, chosen({ "covariate:age": { value: "3" } }))).toThrow(/is a number, not "3"/);
+    expect(() => plan(study, card, chosen({ "covariate:age": { column: "word" } }))).toThrow(
       /must be a number for each cell, and cell0 has none/,
     );
   });
@@ -177,4 +180,16 @@ test("columns that python wrote are matched", async () => {
   expect(found.categorical.passed).toMatchObject({ categories: [true, false] });
   const asked = questions(study, card, NO_CHOICE).find(({ id }) => id === "covariate:lane_category");
   expect(asked?.why).toMatch(/they are numbers and the model's are text.*astype\(str\)/);
+});
+
+test("a covariate called as the batch, or as what every object has, is chosen by itself", () => {
+  const field = (key: string) => ({ key, categories: ["x", "y"] });
+  const card = cardOf({ batch: field("sample"), categorical_covariates: [field("batch"), field("constructor")] });
+  const study = studyOf({ obs: { sample: ["x", "x", "y"], batch: ["y", "x", "y"], other: ["x", "x", "x"] } });
+  const labels = { "covariate:batch": { column: "other" }, "covariate:constructor": { value: "y" } };
+  const found = plan(study, card, chosen(labels));
+  expect(found.batch).toMatchObject({ categories: ["x", "y"] });
+  expect(found.categorical.batch).toMatchObject({ categories: ["x"] });
+  expect(found.categorical.constructor).toEqual({ kind: "one", value: "y" });
+  expect(() => plan(study, card, NO_CHOICE)).toThrow(/no column constructor/);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { NO_CHOICE, plan, questions } from "../../src/planning/plan";
+import { NO_CHOICE } from "../../src/planning/contract";
+import { plan, questions } from "../../src/planning/plan";
 import { InputError } from "../../src/reading/contract";
 import { openFiles } from "../../src/reading/open";
 import { dense, expected, fileOf } from "../reading/files";

@@ -67,7 +67,7 @@ const MADE: Made = {
     layer: "counts",
     geneColumn: "gene_ids",
     proteins: "none",
-    labels: { batch: { column: "run" }, donor: { value: 'd"1' }, age: null },
+    labels: { batch: { column: "run" }, "covariate:donor": { value: 'd"1' }, "covariate:age": null },
     allowNonInteger: true,
   },
   withToken: true,
