@@ -3,30 +3,35 @@ import { Trouble } from "./frame/trouble";
 import { Models } from "./models/models";
 import { SeeIt } from "./results/see_it";
 import { access, connect, forgetToken, token, trouble } from "./service/connection";
-import { encoded } from "./trying/bench";
+import { forget, result } from "./trying/bench";
 import { TryIt } from "./trying/try_it";
 import { WatchIt } from "./watching/watch_it";
 import { silence, stats } from "./watching/watching";
 
 /** The page: what is served, a file to try, what became of it, and how the service is. */
 export function App() {
+  const isOpen = access.value !== "asked";
   return (
     <>
-      <a class="skip" href="#try">
-        Skip to the file
-      </a>
+      {isOpen && (
+        <a class="skip" href="#try">
+          Skip to the file
+        </a>
+      )}
       <header class="top">
         <h1>totalvi-serve</h1>
         <Health />
-        <nav aria-label="Sections">
-          <a href="#models">Models</a>
-          <a href="#try">Try it</a>
-          {encoded.value && <a href="#see">See it</a>}
-          <a href="#watch">Watch it</a>
-          {token.value === null && <a href="docs">API</a>}
-        </nav>
-        {token.value !== null && access.value === "open" && (
-          <button type="button" onClick={() => void forgetToken()}>
+        {isOpen && (
+          <nav aria-label="Sections">
+            <a href="#models">Models</a>
+            <a href="#try">Try it</a>
+            {result.value && <a href="#see">See it</a>}
+            <a href="#watch">Watch it</a>
+            {token.value === null && <a href="docs">API</a>}
+          </nav>
+        )}
+        {token.value !== null && (
+          <button type="button" onClick={leave}>
             Forget the token
           </button>
         )}
@@ -37,19 +42,25 @@ export function App() {
           where they lie.
         </p>
         {trouble.value && <Trouble problem={trouble.value} again={() => void connect()} />}
-        {access.value === "asked" ? (
-          <TokenForm />
-        ) : (
+        {isOpen ? (
           <>
             <TryIt />
-            {encoded.value && <SeeIt key={encoded.value} encoded={encoded.value} />}
+            {result.value && <SeeIt key={result.value} result={result.value} />}
             <Models />
             <WatchIt />
           </>
+        ) : (
+          <TokenForm />
         )}
       </main>
     </>
   );
+}
+
+/** The next person at this tab finds nothing of this one. */
+function leave(): void {
+  forget();
+  void forgetToken();
 }
 
 function Health() {

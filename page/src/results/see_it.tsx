@@ -1,3 +1,4 @@
+import { signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { Trouble } from "../frame/trouble";
 import { percent } from "../frame/words";
@@ -9,19 +10,22 @@ import type { UmapProgress } from "../seeing/umap";
 import { type Problem, problemOf } from "../service/problem";
 import { Downloads } from "../taking/downloads";
 import { save, stemOf } from "../taking/save";
-import { model, opened, worker } from "../trying/bench";
-import type { Encoded } from "../worker/contract";
+import { ask, isChanged, outcomeOf, type Result } from "../trying/bench";
 
 /** Draws of a chosen cell's posterior. */
 const DRAWS = 200;
 
+/** What the cells are coloured by, as a person chose it; it stays when the cells are encoded again. */
+const chosenColour = signal<string | null>(null);
+
 /** The encoded cells in two dimensions, one cell's posterior, and what can be taken home. */
-export function SeeIt({ encoded }: { encoded: Encoded }) {
+export function SeeIt({ result }: { result: Result }) {
+  const { encoded, file, card } = result;
   const [projections] = useState(() => new Projections());
   const [cellIds, setCellIds] = useState<string[] | null>(null);
   const [projection, setProjection] = useState<Projection | null>(null);
   const [progress, setProgress] = useState<UmapProgress | null>(null);
-  const [colourBy, setColourBy] = useState(() => firstColour());
+  const colourBy = colourOf(result);
   const [colouring, setColouring] = useState<Colouring | null>(null);
   const [selected, setSelected] = useState<Uint8Array | null>(null);
   const [pinned, setPinned] = useState<number | null>(null);
@@ -30,8 +34,8 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
 
   useEffect(() => {
     const begin = async () => {
-      setCellIds(await worker().cellIds());
-      const { z, nLatent } = await worker().latent();
+      setCellIds(await ask((bench) => bench.cellIds()));
+      const { z, nLatent } = await ask((bench) => bench.latent());
       setProjection(await projections.pca(z, encoded.nCells, nLatent));
     };
     begin().catch((error) => setProblem(problemOf(error)));
@@ -40,13 +44,14 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
 
   useEffect(() => {
     let isWanted = true;
-    void worker()
-      .colouring(colourBy)
-      .then((outcome) => {
-        if (!isWanted) return;
-        if (outcome.ok) setColouring(outcome.value);
-        else setProblem(outcome.problem);
-      });
+    const look = async () => {
+      const outcome = await outcomeOf((bench) => bench.colouring(colourBy));
+      if (!isWanted) return;
+      if (outcome.ok) return setColouring(outcome.value);
+      setProblem(outcome.problem);
+      chosenColour.value = "library";
+    };
+    void look();
     return () => {
       isWanted = false;
     };
@@ -56,13 +61,13 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
     setPosterior(null);
     if (pinned === null) return;
     let isWanted = true;
-    void worker()
-      .posterior(pinned, DRAWS)
-      .then((outcome) => {
-        if (!isWanted) return;
-        setProblem(outcome.ok ? null : outcome.problem);
-        if (outcome.ok) setPosterior(outcome.value);
-      });
+    const look = async () => {
+      const outcome = await outcomeOf((bench) => bench.posterior(pinned, DRAWS));
+      if (!isWanted) return;
+      setProblem(outcome.ok ? null : outcome.problem);
+      if (outcome.ok) setPosterior(outcome.value);
+    };
+    void look();
     return () => {
       isWanted = false;
     };
@@ -71,7 +76,7 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
   const project = async (kind: Projection["kind"]) => {
     setProblem(null);
     try {
-      const { z, nLatent } = await worker().latent();
+      const { z, nLatent } = await ask((bench) => bench.latent());
       if (kind === "PCA") setProjection(await projections.pca(z, encoded.nCells, nLatent));
       else setProjection(await projections.umap(z, encoded.nCells, nLatent, setProgress));
     } catch (error) {
@@ -83,6 +88,11 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
   return (
     <section aria-labelledby="see-title" id="see">
       <h2 id="see-title">See it</h2>
+      {isChanged.value && (
+        <p class="note">
+          What is below is of the choices before: {encoded.model}, version {encoded.version}, as it was encoded.
+        </p>
+      )}
       {problem && <Trouble problem={problem} />}
       {projection === null || colouring === null || cellIds === null ? (
         <p class="soft" role="status">
@@ -91,7 +101,7 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
       ) : (
         <>
           <div class="row">
-            <ColourChoice chosen={colourBy} choose={setColourBy} />
+            <ColourChoice columns={encoded.obs} chosen={colourBy} choose={(name) => (chosenColour.value = name)} />
             <fieldset class="row bare">
               <legend class="hidden">Projection</legend>
               {(["PCA", "UMAP"] as const).map((kind) => (
@@ -108,7 +118,6 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
             </fieldset>
             {progress && <UmapBar now={progress} stop={() => projections.stop()} />}
           </div>
-          {projection.note && <p class="small soft">{projection.note}</p>}
           <LatentPlot
             projection={projection}
             colouring={colouring}
@@ -117,28 +126,33 @@ export function SeeIt({ encoded }: { encoded: Encoded }) {
             onSelect={setSelected}
             pinned={pinned}
             onPin={setPinned}
-            title={`${opened.value?.fileName ?? ""}, ${encoded.model} version ${encoded.version}`}
+            title={`${file.fileName}, ${encoded.model} version ${encoded.version}`}
             onPicture={(png) => {
               png.then(
-                (blob) => save(blob, `${stemOf(opened.value?.fileName ?? "cells")}.png`),
+                (blob) => save(blob, `${stemOf(file.fileName)}.png`),
                 (error) => setProblem(problemOf(error)),
               );
             }}
           />
           {posterior && (
             <div class="panel">
-              <PosteriorPanel posterior={posterior} latentDistribution={model.value?.latent_distribution ?? "normal"} />
+              <PosteriorPanel posterior={posterior} latentDistribution={card.latent_distribution} />
             </div>
           )}
-          <Downloads selected={namesOf(cellIds, selected)} />
+          <Downloads result={result} selected={namesOf(cellIds, selected)} />
         </>
       )}
     </section>
   );
 }
 
-function ColourChoice({ chosen, choose }: { chosen: string; choose: (name: string) => void }) {
-  const columns = opened.value?.obs ?? [];
+interface ColourChoiceProps {
+  columns: string[];
+  chosen: string;
+  choose: (name: string) => void;
+}
+
+function ColourChoice({ columns, chosen, choose }: ColourChoiceProps) {
   return (
     <label class="row">
       <span>Colour by</span>
@@ -148,22 +162,29 @@ function ColourChoice({ chosen, choose }: { chosen: string; choose: (name: strin
             {name}
           </option>
         ))}
-        <option value="library">library size</option>
+        <option value="library">library size (counts of the model's genes)</option>
         <option value="uncertainty">posterior uncertainty</option>
       </select>
     </label>
   );
 }
 
+function colourOf(result: Result): string {
+  const chosen = chosenColour.value;
+  const isThere =
+    chosen !== null && (!chosen.startsWith("obs:") || result.encoded.obs.includes(chosen.slice("obs:".length)));
+  return isThere ? chosen : firstColour(result);
+}
+
 /** Usual names of the column that a biologist looks for first. */
 const KINDS_OF_CELLS = /^(cell[ ._-]?types?|cell[ ._-]?labels?|populations?|annotations?|clusters?|leiden|louvain)/i;
 
 /** The column of cell types or clusters, else of the batch, else the first one, else the library size. */
-function firstColour(): string {
-  const columns = opened.value?.obs ?? [];
+function firstColour({ encoded, card }: Result): string {
+  const columns = encoded.obs;
   const kind = columns.find((name) => KINDS_OF_CELLS.test(name));
   if (kind) return `obs:${kind}`;
-  const key = model.value?.batch?.key;
+  const key = card.batch?.key;
   if (key && columns.includes(key)) return `obs:${key}`;
   return columns.length > 0 ? `obs:${columns[0]}` : "library";
 }

@@ -6,6 +6,8 @@ import { Service } from "./service";
 import type { Card, CardList, Limits } from "./types";
 
 const TOKEN_KEY = "totalvi-token";
+/** What a header can bear. */
+const TOKEN = /^[\x21-\x7e]+$/;
 
 /** Where the page lies, which is where the service does. */
 export const base = new URL(".", document.baseURI).href;
@@ -24,7 +26,7 @@ export function service(): Service {
   return new Service(base, token.value);
 }
 
-/** Ask for what is served; called at first, after a token was given, and when the page is looked at again. */
+/** Ask for what is served: at first, after a token was given, and now and then while somebody looks (`watching`). */
 export async function connect(): Promise<void> {
   try {
     const [list, published] = await Promise.all([
@@ -45,10 +47,16 @@ export async function connect(): Promise<void> {
   }
 }
 
+/** Use a caller's token from now on; kept once it is accepted. */
 export async function useToken(given: string): Promise<void> {
+  if (!TOKEN.test(given)) {
+    refused.value =
+      "a token is letters, digits and signs without spaces; this one has others, perhaps from a text program.";
+    return;
+  }
   token.value = given;
-  sessionStorage.setItem(TOKEN_KEY, given);
   await connect();
+  if (access.value === "open") sessionStorage.setItem(TOKEN_KEY, given);
 }
 
 export async function forgetToken(): Promise<void> {

@@ -2,16 +2,16 @@ import { useState } from "preact/hooks";
 import { Trouble } from "../frame/trouble";
 import { counted } from "../frame/words";
 import { base, token } from "../service/connection";
-import { type Problem, problemOf } from "../service/problem";
-import { choice, encoded, opened, worker } from "../trying/bench";
+import { type Problem, problemOf, ServiceError } from "../service/problem";
+import { ask, outcomeOf, type Result } from "../trying/bench";
 import { save, stemOf } from "./save";
 import { snippets } from "./snippets";
 
 /** What can be taken home: the latents, names of the selected cells (null: none are), and the same request by other means. */
-export function Downloads({ selected }: { selected: string[] | null }) {
+export function Downloads({ result, selected }: { result: Result; selected: string[] | null }) {
   const [problem, setProblem] = useState<Problem | null>(null);
   const [doing, setDoing] = useState(false);
-  const stem = stemOf(opened.value?.fileName ?? "cells");
+  const stem = stemOf(result.file.fileName);
   const offer = async (name: string, make: () => Promise<Blob>) => {
     setDoing(true);
     setProblem(null);
@@ -26,10 +26,18 @@ export function Downloads({ selected }: { selected: string[] | null }) {
     <div class="panel">
       <h3>Take it</h3>
       <p class="row">
-        <button type="button" disabled={doing} onClick={() => offer(`${stem}.latents.csv`, () => worker().csv())}>
+        <button
+          type="button"
+          disabled={doing}
+          onClick={() => offer(`${stem}.latents.csv`, () => ask((bench) => bench.csv()))}
+        >
           Latents as CSV
         </button>
-        <button type="button" disabled={doing} onClick={() => offer(`${stem}.latents.npz`, () => worker().npz())}>
+        <button
+          type="button"
+          disabled={doing}
+          onClick={() => offer(`${stem}.latents.npz`, () => ask((bench) => bench.npz()))}
+        >
           Latents as NPZ
         </button>
         {selected && (
@@ -47,36 +55,41 @@ export function Downloads({ selected }: { selected: string[] | null }) {
         the service answered.
       </p>
       {problem && <Trouble problem={problem} />}
-      <TheSame stem={stem} offer={offer} />
+      <TheSame result={result} stem={stem} offer={offer} />
     </div>
   );
 }
 
-function TheSame({ stem, offer }: { stem: string; offer: (name: string, make: () => Promise<Blob>) => Promise<void> }) {
+function TheSame({
+  result,
+  stem,
+  offer,
+}: {
+  result: Result;
+  stem: string;
+  offer: (name: string, make: () => Promise<Blob>) => Promise<void>;
+}) {
   const [language, setLanguage] = useState("curl");
-  const [held, setHeld] = useState<number | null>(null);
-  const result = encoded.value;
-  const file = opened.value;
-  if (result === null || file === null) return null;
+  const { encoded, file, choice } = result;
   const requestName = `${stem}.request.json`;
   const made = {
     base,
-    model: result.model,
-    version: result.version,
+    model: encoded.model,
+    version: encoded.version,
     fileName: file.fileName,
     format: file.format,
-    choice: choice.value,
+    choice,
     withToken: token.value !== null,
     requestName,
   };
   const all = snippets(made);
   const chosen = all.find((snippet) => snippet.language === language) ?? all[0];
   const request = async () => {
-    const outcome = await worker().requestJson();
-    if (!outcome.ok) throw new Error(outcome.problem.detail);
-    setHeld(outcome.value.nCells);
+    const outcome = await outcomeOf((bench) => bench.requestJson());
+    if (!outcome.ok) throw new ServiceError(outcome.problem, false, 0);
     return outcome.value.blob;
   };
+  const isWhole = encoded.nInRequest === encoded.nCells;
   return (
     <section aria-labelledby="same-title">
       <h3 id="same-title">The same in</h3>
@@ -98,12 +111,10 @@ function TheSame({ stem, offer }: { stem: string; offer: (name: string, make: ()
       </div>
       <div id="same-panel" role="tabpanel" aria-labelledby={`tab-${chosen.language}`}>
         <pre>
-          <code>{chosen.text}</code>
+          <code id="same-text">{chosen.text}</code>
         </pre>
         <p class="row">
-          <button type="button" onClick={() => void navigator.clipboard?.writeText(chosen.text)}>
-            Copy
-          </button>
+          <Copy text={chosen.text} />
           {chosen.needsRequest && (
             <button type="button" onClick={() => offer(requestName, request)}>
               Request as JSON
@@ -113,13 +124,41 @@ function TheSame({ stem, offer }: { stem: string; offer: (name: string, make: ()
         {chosen.needsRequest ? (
           <p class="small soft">
             It reads {requestName}, which the button makes
-            {held !== null && held < file.nCells && `; it holds the first ${counted(held, "cell")}, as many as fit`}.
+            {isWhole
+              ? "."
+              : ` of the first ${counted(encoded.nInRequest, "cell")}, as many as one request may hold; Python sends all of them.`}
           </p>
         ) : (
-          <p class="small soft">With totalvi-client (pip install 'totalvi-client[anndata]'), beside the file.</p>
+          <p class="small soft">
+            With totalvi-client, which comes with the service (client/README.md), in the folder of the file.
+          </p>
         )}
       </div>
     </section>
+  );
+}
+
+function Copy({ text }: { text: string }) {
+  const [said, setSaid] = useState("");
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      setSaid("Copied.");
+    } catch {
+      // Not allowed, or not there: on plain HTTP.
+      getSelection()?.selectAllChildren(document.getElementById("same-text")!);
+      setSaid("Selected: copy it with the keyboard.");
+    }
+  };
+  return (
+    <>
+      <button type="button" onClick={() => void copy()}>
+        Copy
+      </button>
+      <span role="status" class="small soft">
+        {said}
+      </span>
+    </>
   );
 }
 

@@ -14,7 +14,7 @@ export interface RequestFile {
 }
 
 export function requestJson(plan: Plan, cellIds: readonly string[], limits: Limits): RequestFile {
-  const nCells = cellsOfOne(plan, limits);
+  const nCells = cellsOfRequest(plan, limits);
   const body: Record<string, unknown> = {
     cells: cellIds.slice(0, nCells),
     genes: plan.genes.names,
@@ -37,8 +37,8 @@ export function requestJson(plan: Plan, cellIds: readonly string[], limits: Limi
   return { blob: new Blob([JSON.stringify(body)], { type: "application/json" }), nCells };
 }
 
-/** How many cells one request surely holds. */
-function cellsOfOne(plan: Plan, limits: Limits): number {
+/** How many cells, from the first on, one request surely holds. */
+export function cellsOfRequest(plan: Plan, limits: Limits): number {
   const looked = Math.min(plan.nCells, 256);
   const nEntries = sentRows(plan, plan.genes, 0, looked).data.length + looked * (plan.proteins?.names.length ?? 0);
   const characters = Math.max(1, (nEntries / Math.max(1, looked)) * CHARACTERS_AN_ENTRY);

@@ -5,24 +5,24 @@ import { answer, answered } from "./bench";
 /** Of the list: a number is typed beside it. */
 const TYPED = "typed";
 
-/** One thing to choose, with what is taken by itself and why. */
-export function QuestionField({ question }: { question: Question }) {
-  const { id, label, help, options, found, why, typed } = question;
+/** One thing to choose, with what is taken by itself and why; `at`: which of the questions it is. */
+export function QuestionField({ question, at }: { question: Question; at: number }) {
+  const { label, help, options, found, why, typed } = question;
   const given = answered(question);
   const isListed = given === "" || options.some((option) => option.value === given);
   const [isTyping, setIsTyping] = useState(!isListed);
   const taken = options.find((option) => option.value === found);
   const missing = found === null && given === "";
-  const told = `told-${id}`;
+  const [field, told] = [`ask-${at}`, `told-${at}`];
   const choose = (value: string) => {
     setIsTyping(value === TYPED);
     if (value !== TYPED) void answer(question, value);
   };
   return (
     <div class="field">
-      <label for={`ask-${id}`}>{label}</label>
+      <label for={field}>{label}</label>
       <select
-        id={`ask-${id}`}
+        id={field}
         aria-describedby={told}
         aria-invalid={missing}
         value={isTyping ? TYPED : given}

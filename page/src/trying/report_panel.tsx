@@ -1,6 +1,6 @@
 import { counted, percent, whole } from "../frame/words";
 import type { Coverage, Report } from "../worker/contract";
-import { encode, encoded, progress } from "./bench";
+import { busy, encode, isChanged, result } from "./bench";
 
 /** What the sentences of the report already say. */
 const TOLD = new Set(["missing_genes", "missing_proteins", "extra_genes", "extra_proteins"]);
@@ -28,13 +28,17 @@ export function ReportPanel({ report }: { report: Report }) {
           ? `The service looked at ${whole(report.nChecked)} of the cells; each is checked when it is encoded.`
           : "The service looked at every cell."}
       </p>
-      {progress.value === null && (
-        <p class="row">
-          <button type="button" class="main" onClick={() => void encode()}>
-            {encoded.value ? "Encode again" : `Encode ${counted(report.nCells, "cell")}`}
-          </button>
-        </p>
-      )}
+      <p>
+        <button
+          type="button"
+          class="main"
+          // Not disabled, which would take the keyboard's place away.
+          aria-disabled={busy.value !== null}
+          onClick={() => busy.value === null && void encode()}
+        >
+          {doing(report)}
+        </button>
+      </p>
     </section>
   );
 }
@@ -67,4 +71,9 @@ function Columns({ report, kind, coverage }: { report: Report; kind: "gene" | "p
 
 function listed(examples: string[], n: number): string {
   return examples.join(", ") + (examples.length < n ? ", …" : "");
+}
+
+function doing(report: Report): string {
+  if (isChanged.value) return "Encode with these choices";
+  return result.value ? "Encode again" : `Encode ${counted(report.nCells, "cell")}`;
 }

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Trouble } from "../frame/trouble";
 import { counted, duration, short, whole } from "../frame/words";
 import { models } from "../service/connection";
+import type { Opened } from "../worker/contract";
 import * as bench from "./bench";
 import { QuestionField } from "./question_field";
 import { ReportPanel } from "./report_panel";
@@ -16,22 +17,17 @@ export function TryIt() {
     <section aria-labelledby="try-title" id="try">
       <h2 id="try-title">Try it</h2>
       <FileChoice />
-      {bench.busy.value && !isEncoding && (
-        <p class="soft" role="status">
-          {bench.busy.value}
-        </p>
-      )}
+      <Telling />
       {opened && (
         <div class="panel">
           <p>
-            <b>{opened.fileName}</b> ({opened.format}): {counted(opened.nCells, "cell")},{" "}
-            {counted(opened.nColumns, "column")}.
+            <b>{opened.fileName}</b> ({opened.format}): {sizeOf(opened)}.
           </p>
-          <fieldset class="questions" disabled={isEncoding}>
+          <fieldset class="questions" disabled={isEncoding || bench.isReading.value}>
             <legend class="hidden">What the model needs to know</legend>
             <ModelChoice />
-            {bench.questions.value.map((question) => (
-              <QuestionField key={question.id} question={question} />
+            {bench.questions.value.map((question, at) => (
+              <QuestionField key={question.id} question={question} at={at} />
             ))}
             <label class="check">
               <input
@@ -44,23 +40,33 @@ export function TryIt() {
           </fieldset>
         </div>
       )}
-      {bench.problem.value && (
-        <Trouble
-          problem={bench.problem.value}
-          again={["unreachable", "overloaded", "unavailable"].includes(bench.problem.value.code) ? tryAgain : undefined}
-        />
-      )}
+      {bench.problem.value && <Trouble problem={bench.problem.value} again={bench.again.value ?? undefined} />}
       {bench.report.value && <ReportPanel report={bench.report.value} />}
       {isEncoding && <EncodingBar />}
-      {bench.encoded.value && <Done />}
+      {bench.result.value && <Done result={bench.result.value} />}
     </section>
   );
 }
 
-function tryAgain(): void {
-  if (bench.opened.value === null) void bench.openExample();
-  else if (bench.report.value === null) void bench.check();
-  else void bench.encode();
+/** What goes on, in a place that is always there: screen readers hear what changes in it. */
+function Telling() {
+  const { busy, progress, report, questions, result } = bench;
+  const missing = questions.value.filter((question) => question.found === null && bench.answered(question) === "");
+  let told = "";
+  if (busy.value !== null) told = progress.value === null ? busy.value : "Encoding.";
+  else if (missing.length > 0) told = `Please choose: ${missing.map(({ label }) => label).join(", ")}.`;
+  else if (result.value !== null && !bench.isChanged.value) told = "The cells are encoded; the picture is below.";
+  else if (report.value !== null) told = "The report is there: what the model knows of this file.";
+  return (
+    <p class={busy.value !== null && progress.value === null ? "soft" : "hidden"} role="status">
+      {told}
+    </p>
+  );
+}
+
+function sizeOf(opened: Opened): string {
+  if (opened.isSheet) return "a table; whether its rows are cells or genes is told by the model's names";
+  return `${counted(opened.nCells, "cell")}, ${counted(opened.nColumns, "column")}`;
 }
 
 function FileChoice() {
@@ -191,12 +197,26 @@ function EncodingBar() {
   );
 }
 
-function Done() {
-  const done = bench.encoded.value!;
+function Done({ result }: { result: bench.Result }) {
+  const { encoded } = result;
+  const known = new Set(bench.report.value?.warnings.map(({ code, detail }) => `${code} ${detail}`));
+  const news = encoded.warnings.filter(({ code, detail }) => !known.has(`${code} ${detail}`));
   return (
-    <p class="note good" role="status">
-      {counted(done.nCells, "cell")} encoded in {duration(done.seconds)} ({short(done.nCells / done.seconds)} cells/s)
-      by {done.model}, version {done.version}: {counted(done.nLatent, "latent dimension")}.
-    </p>
+    <div class="note good">
+      <p>
+        {counted(encoded.nCells, "cell")} encoded in {duration(encoded.seconds)} (
+        {short(encoded.nCells / encoded.seconds)} cells/s) by {encoded.model}, version {encoded.version}:{" "}
+        {counted(encoded.nLatent, "latent dimension")}.
+      </p>
+      {news.length > 0 && !bench.isChanged.value && (
+        <ul class="report">
+          {news.map(({ detail }) => (
+            <li key={detail} class="warned">
+              {detail}
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
   );
 }

@@ -1,7 +1,7 @@
 import { counted, duration, whole } from "../frame/words";
 import type { Stats } from "../service/types";
 import { Chart, type Series } from "./chart";
-import { instances, silence, stats } from "./watching";
+import { nReplicas, silence, stats } from "./watching";
 
 const PHASES = ["queue", "compute", "decode", "encode"] as const;
 /** What the service remembers, in seconds. */
@@ -41,10 +41,10 @@ function Activity({ now }: { now: Stats }) {
       <p>
         The service is <b>{now.state}</b>, up for {duration(now.uptime_s)}; {counted(now.in_flight, "call")} under way,{" "}
         {counted(now.queue.cells, "cell")} waiting (at most {whole(now.queue.limit_cells)} of each priority).
-        {instances.value.size > 1 && (
+        {nReplicas.value > 1 && (
           <span class="soft">
             {" "}
-            {counted(instances.value.size, "replica")} answer here in turn, each of itself; this is{" "}
+            {counted(nReplicas.value, "replica")} answer here in turn, each of itself; this is{" "}
             <code>{now.instance}</code>.
           </span>
         )}

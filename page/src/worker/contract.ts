@@ -10,8 +10,16 @@ export interface Opened {
   format: string;
   nCells: number;
   nColumns: number;
-  /** Columns of `obs` to colour by. */
-  obs: string[];
+  /** A table of text whose rows may be cells or genes: a model tells which. */
+  isSheet: boolean;
+}
+
+/** How well a model suits a file by itself. */
+export interface Fit {
+  /** Things that a person would have to choose. */
+  nOpen: number;
+  /** Of the model's genes. */
+  share: number;
 }
 
 /** What the service says of the file before it computes: `validate`'s answer in words. */
@@ -50,6 +58,10 @@ export interface Encoded {
   seconds: number;
   /** Of all cells; the report's are of those that were checked. */
   warnings: Notice[];
+  /** Columns of `obs` to colour by. */
+  obs: string[];
+  /** How many cells, from the first on, one request by hand may hold. */
+  nInRequest: number;
 }
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; problem: Problem };
@@ -58,6 +70,7 @@ export interface CellWorker {
   /** The address of the service and the token; before anything else, and whenever the token changes. */
   connect(base: string, token: string | null): void;
   open(files: File[]): Promise<Outcome<Opened>>;
+  fit(model: string, version: string): Promise<Outcome<Fit>>;
   /** Which things a person may choose for this model, given what they chose already. */
   questions(model: string, version: string, choice: Choice): Promise<Outcome<Question[]>>;
   check(model: string, version: string, choice: Choice): Promise<Outcome<Report>>;

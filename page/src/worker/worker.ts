@@ -4,7 +4,7 @@ import { expose } from "comlink";
 import type { Latents } from "../encoding/latents";
 import { Notices } from "../encoding/notices";
 import { encodeAll } from "../encoding/run";
-import type { Plan, Question } from "../planning/contract";
+import { NO_CHOICE, type Plan, type Question } from "../planning/contract";
 import { plan, questions } from "../planning/plan";
 import { InputError, type Study } from "../reading/contract";
 import { openFiles } from "../reading/open";
@@ -16,8 +16,9 @@ import type { ValidateResponse } from "../service/stub/totalvi_v1_pb";
 import type { Card, Limits } from "../service/types";
 import { csvOf } from "../taking/csv";
 import { npzOf } from "../taking/npz";
-import { type RequestFile, requestJson } from "../taking/request_json";
-import type { CellWorker, Coverage, Encoded, Opened, Outcome, Progress, Report } from "./contract";
+import { cellsOfRequest, type RequestFile, requestJson } from "../taking/request_json";
+import { colouringOf } from "./colouring";
+import type { CellWorker, Coverage, Encoded, Fit, Opened, Outcome, Progress, Report } from "./contract";
 
 /** Of the cells that the service looks at before the whole is encoded; from three places of the file. */
 const CHECKED_CELLS = 192;
@@ -44,17 +45,26 @@ const worker: CellWorker = {
     return outcome(async (): Promise<Opened> => {
       const turn = ++nOpened;
       worker.stop();
-      study?.close();
-      study = ids = current = null;
       const opened = await openFiles(files);
       if (turn !== nOpened) {
         opened.close();
         throw stopped();
       }
+      // What was there before stays until something else can be read.
+      study?.close();
       study = opened;
-      const { fileName, format, genes } = opened;
+      ids = current = null;
+      const { fileName, format, genes, turned } = opened;
       const nColumns = genes.layers.length > 0 ? genes.matrix(genes.layers[0]).nColumns : 0;
-      return { fileName, format, nCells: genes.nCells, nColumns, obs: [...genes.obs] };
+      return { fileName, format, nCells: genes.nCells, nColumns, isSheet: turned !== null };
+    });
+  },
+
+  fit(model, version) {
+    return outcome(async (): Promise<Fit> => {
+      const { opened, found } = await withCard(model, version);
+      const nOpen = questions(opened, found, NO_CHOICE).filter((question) => question.found === null).length;
+      return { nOpen, share: shareOfGenes(opened, found) };
     });
   },
 
@@ -110,7 +120,9 @@ const worker: CellWorker = {
       current = { plan: made, latents, sha256: found.sha256 };
       ids = null;
       const { nCells, nLatent } = latents;
-      return { model, version, nCells, nLatent, seconds, warnings: latents.notices.all };
+      const nInRequest = cellsOfRequest(made, limits);
+      const warnings = latents.notices.all;
+      return { model, version, nCells, nLatent, seconds, warnings, obs: [...made.table.obs], nInRequest };
     });
   },
 
@@ -125,11 +137,12 @@ const worker: CellWorker = {
   colouring(name) {
     return outcome(async (): Promise<Colouring> => {
       const { latents } = theResult();
-      if (name === "library") return { kind: "numbers", title: "library size (counts)", values: latents.library };
+      if (name === "library") return { kind: "numbers", title: "counts of the model's genes", values: latents.library };
       if (name === "uncertainty") {
         return { kind: "numbers", title: "posterior uncertainty (mean sd of q(z))", values: latents.uncertainty() };
       }
-      return byColumn(name.slice("obs:".length));
+      const title = name.slice("obs:".length);
+      return colouringOf(title, theResult().plan.table.obsColumn(title));
     });
   },
 
@@ -225,13 +238,13 @@ async function sameModel(model: string, version: string, sha256: string, signal?
   throw new ServiceError({ code: "model_changed", detail }, false, 0);
 }
 
-/** A column of `obs` as colours. */
-function byColumn(title: string): Colouring {
-  const column = theResult().plan.table.obsColumn(title);
-  if (column.kind === "categories") {
-    return { kind: "categories", title, categories: column.categories.map(String), codes: column.codes };
+/** The share of the model's genes that the file has; 0 where they cannot be matched. */
+function shareOfGenes(opened: Study, found: Card): number {
+  try {
+    return plan(opened, found, NO_CHOICE).genes.names.length / found.genes.length;
+  } catch {
+    return 0;
   }
-  return { kind: "numbers", title, values: Float32Array.from(column.values) };
 }
 
 function checkedRanges(nCells: number): [number, number][] {

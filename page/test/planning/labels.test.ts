@@ -171,7 +171,7 @@ test("columns that python wrote are matched", async () => {
       { key: "lane_category", categories: ["7", "8"] },
     ],
   });
-  const covariates = { lane_category: { value: "7" } };
+  const covariates = { "covariate:lane_category": { value: "7" } };
   const found = plan(study, card, chosen(covariates));
   expect(found.batch).toMatchObject({
     categories: [1, 2, 3],
