@@ -96,14 +96,18 @@ class WatchedTab:
         yield
         seconds = time.monotonic() - began
         frames, tasks = self._page.evaluate(TAKE)
+        self._look_once()
         self.phases.append(
             Phase(name, seconds, len(frames), max(frames, default=1e3 * seconds), max(tasks, default=0), *self._most)
         )
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
-            tab, browser = (sum(map(pss_mib, pids)) for pids in (self._tabs, family(self._root)))
-            self._most = (max(self._most[0], tab), max(self._most[1], browser))
+            self._look_once()
+
+    def _look_once(self) -> None:
+        tab, browser = (sum(map(pss_mib, pids)) for pids in (self._tabs, family(self._root)))
+        self._most = (max(self._most[0], tab), max(self._most[1], browser))
 
 
 def pss_mib(pid: int) -> float:
