@@ -55,7 +55,7 @@ def walk(chromium: Chromium, tab: WatchedTab, cells: Path, n_cells: int) -> None
     with tab.phase("encoded and drawn"):
         chromium.js(BUTTON.format("Encode ") + ".click()")
         chromium.until(is_drawn(f"PCA of {n_cells:,} cells"))
-    chromium.js(f"{PLOT}.scrollIntoView()")
+    chromium.js(f"{PLOT}.scrollIntoView({{ behavior: 'instant', block: 'center' }})")
     left, top, width, height = chromium.js(
         f"(({{ x, y, width, height }}) => [x, y, width, height])({PLOT}.getBoundingClientRect())"
     )

@@ -16,7 +16,13 @@ from typing import Any, Self
 from tests.page.chromium import ARGUMENTS, CHROMIUM
 
 READ_AT_ONCE = 1 << 20
-UNTIL = "new Promise((done) => {{ const look = () => (({}) ? done() : setTimeout(look, 50)); look(); }})"
+PATIENCE_MS = 300_000
+UNTIL = """new Promise((done, fail) => {{
+  const end = performance.now() + {patience};
+  const look = () =>
+    ({condition}) ? done() : performance.now() > end ? fail(new Error("in vain")) : setTimeout(look, 50);
+  look();
+}})"""
 DRAG = ("dragEnter", "dragOver", "drop")
 
 
@@ -58,8 +64,10 @@ class Chromium:
         self._to, self._from = ours[1], its[0]
         width, height = self._size
         self.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(self.downloads))
-        target = self.ask("Target.createTarget", url=self._address, width=width, height=height)["targetId"]
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.ask("Page.navigate", url=self._address)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +118,7 @@ class Chromium:
 
     def until(self, condition: str) -> None:
         """Return once an expression holds in the page."""
-        self.js(UNTIL.format(condition))
+        self.js(UNTIL.format(condition=condition, patience=PATIENCE_MS))
 
     def drop(self, files: Sequence[Path], x: float, y: float) -> None:
         """Drag files from the desktop and drop them."""
