@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from playwright.sync_api import Browser, Page
+from benchmarks.page.devtools import Chromium
 
-MIB = 1 << 20
-LOOK_EVERY_S = 0.05
+# Reading it holds the tab's memory for some milliseconds.
+LOOK_EVERY_S = 0.5
 
 TIME_FRAMES = """
-() => {
+(() => {
   const frames = (window.frames_ms = []);
   const tasks = (window.tasks_ms = []);
   let last = performance.now();
@@ -28,10 +28,10 @@ TIME_FRAMES = """
   requestAnimationFrame(tick);
   new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)))
     .observe({ type: "longtask" });
-}
+})()
 """
 
-TAKE = "() => [window.frames_ms.splice(0), window.tasks_ms.splice(0)]"
+TAKE = "[window.frames_ms.splice(0), window.tasks_ms.splice(0)]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,27 +58,26 @@ class Phase:
 
 
 class WatchedTab:
-    """A context manager around a page that is open.
+    """A context manager around a tab that is open.
 
     Args:
-        browser: of the page; no other tab may be open.
-        page: to time.
+        chromium: whose tab it is.
     """
 
-    def __init__(self, browser: Browser, page: Page) -> None:
+    def __init__(self, chromium: Chromium) -> None:
         self.phases: list[Phase] = []
-        self._page = page
-        processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
-        self._root = next(process["id"] for process in processes if process["type"] == "browser")
+        self._chromium = chromium
+        kinds = chromium.processes()
+        [self._root] = [pid for pid, kind in kinds.items() if kind == "browser"]
         # Beside the tab's, one that the browser keeps for the next tab.
-        self._tabs = [process["id"] for process in processes if process["type"] == "renderer"]
+        self._tabs = [pid for pid, kind in kinds.items() if kind == "renderer"]
         self._most = (0.0, 0.0)
         self._ended = threading.Event()
         self._looking = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> Self:
         """Begin to look."""
-        self._page.evaluate(TIME_FRAMES)
+        self._chromium.js(TIME_FRAMES)
         self._looking.start()
         return self
 
@@ -90,20 +89,24 @@ class WatchedTab:
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure a step."""
-        self._page.evaluate(TAKE)
+        self._chromium.js(TAKE)
         self._most = (0.0, 0.0)
         began = time.monotonic()
         yield
         seconds = time.monotonic() - began
-        frames, tasks = self._page.evaluate(TAKE)
+        frames, tasks = self._chromium.js(TAKE)
+        self._look_once()
         self.phases.append(
             Phase(name, seconds, len(frames), max(frames, default=1e3 * seconds), max(tasks, default=0), *self._most)
         )
 
     def _look(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
-            tab, browser = (sum(map(pss_mib, pids)) for pids in (self._tabs, family(self._root)))
-            self._most = (max(self._most[0], tab), max(self._most[1], browser))
+            self._look_once()
+
+    def _look_once(self) -> None:
+        tab, browser = (sum(map(pss_mib, pids)) for pids in (self._tabs, family(self._root)))
+        self._most = (max(self._most[0], tab), max(self._most[1], browser))
 
 
 def pss_mib(pid: int) -> float:

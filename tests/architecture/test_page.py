@@ -18,7 +18,7 @@ LOCK = json.loads((SOURCES / "package-lock.json").read_text())
 MAY_IMPORT = {
     "reading": set(),
     "planning": {"reading"},
-    "service": {"planning"},
+    "service": {"planning", "reading"},
     "encoding": {"planning", "service"},
     "worker": {"encoding", "planning", "reading", "seeing", "service", "taking"},
     "seeing": set(),
