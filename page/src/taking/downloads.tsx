@@ -51,8 +51,8 @@ export function Downloads({ result, selected }: { result: Result; selected: stri
         )}
       </p>
       <p class="small soft">
-        For each cell its latent representation z, mean and variance of q(z), and the library size; to the last bit as
-        the service answered.
+        For each cell its latent representation z, mean and variance of q(z), and its counts of the model's genes
+        (library); to the last bit as the service answered.
       </p>
       {problem && <Trouble problem={problem} />}
       <TheSame result={result} stem={stem} offer={offer} />
@@ -126,7 +126,7 @@ function TheSame({
             It reads {requestName}, which the button makes
             {isWhole
               ? "."
-              : ` of the first ${counted(encoded.nInRequest, "cell")}, as many as one request may hold; Python sends all of them.`}
+              : ` of the first ${counted(encoded.nInRequest, "cell")}, as many as one request may hold; this page and the client send all of them.`}
           </p>
         ) : (
           <p class="small soft">
