@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,34 +10,13 @@ from playwright.sync_api import Route, expect
 
 from tests.end_to_end.replicas import free_ports
 from tests.end_to_end.server import RunningServer
+from tests.page.gate import ENCODE, Gate
 from tests.page.tab import Tab
 from tests.page.the_page import ThePage
 from tests.saves import EXAMPLE_MODELS
 
-ENCODE = re.compile(r"/encode$")
 FAILED = r"Failed to load resource"
 """What the browser itself says of every call that fails."""
-
-
-class Gate:
-    """Holds the page's calls back until it is opened."""
-
-    def __init__(self, tab: Tab) -> None:
-        self.held: list[Route] = []
-        self._is_open = False
-        tab.page.context.route(ENCODE, self._pass)
-
-    def _pass(self, route: Route) -> None:
-        if self._is_open:
-            route.continue_()
-        else:
-            self.held.append(route)
-
-    def open(self) -> None:
-        """Let go on what is held, and hold nothing any more."""
-        self._is_open = True
-        for route in self.held:
-            route.continue_()
 
 
 def test_stopped_by_the_button(tab: Tab, page: ThePage) -> None:

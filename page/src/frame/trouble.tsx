@@ -12,6 +12,9 @@ const TITLES: Record<string, string> = {
   forbidden: "The token is not for this",
   not_found: "The model is not served",
   picture: "There is no such picture of these cells",
+  model_changed: "The model was replaced",
+  proxy: "The service was not reached",
+  deadline: "The service took too long",
   page: "A fault of the page",
 };
 

@@ -137,7 +137,8 @@ const worker: CellWorker = {
   colouring(name) {
     return outcome(async (): Promise<Colouring> => {
       const { latents } = theResult();
-      if (name === "library") return { kind: "numbers", title: "counts of the model's genes", values: latents.library };
+      if (name === "library")
+        return { kind: "numbers", title: "library size (counts of the model's genes)", values: latents.library };
       if (name === "uncertainty") {
         return { kind: "numbers", title: "posterior uncertainty (mean sd of q(z))", values: latents.uncertainty() };
       }
