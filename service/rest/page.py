@@ -49,13 +49,25 @@ class PageFile:
     cache_control: str
 
     async def packed(self) -> bytes | None:
-        """Its content compressed with gzip; None where that is no smaller. Worked out once, in a thread."""
-        # Shielded: whoever asked first may leave, and others wait for it.
-        return await asyncio.shield(self._packing)
+        """Its content compressed with gzip; None where that is no smaller, or failed. Worked out once, in a thread."""
+        try:
+            # Shielded: whoever asked first may leave, and others wait for it.
+            return await asyncio.shield(self._packing)
+        except Exception:  # logged once for all who wait
+            return None
 
     @functools.cached_property
     def _packing(self) -> asyncio.Task[bytes | None]:
-        return asyncio.create_task(asyncio.to_thread(_pack, self.content))
+        packing = asyncio.create_task(asyncio.to_thread(_pack, self.content))
+        packing.add_done_callback(self._forget_failure)
+        return packing
+
+    def _forget_failure(self, packing: asyncio.Task[bytes | None]) -> None:
+        if packing.cancelled() or (error := packing.exception()) is None:
+            return
+        # Memory or threads may have been short: who asks next has it tried again.
+        del self.__dict__["_packing"]
+        log.warning("a file of the page could not be compressed and is sent as it is: %r", error)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

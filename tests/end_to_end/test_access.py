@@ -149,6 +149,11 @@ def test_a_token_and_a_certificate_open_both_transports(server: RunningServer, c
     assert (record["caller"], record["outcome"]) == ("bob", "ok")
 
 
+def test_the_page_is_open_to_whoever_has_a_certificate_and_keeps_apart_from_other_windows(client: Client) -> None:
+    answer = client.http("GET", "/", None)
+    assert (answer.status_code, answer.headers["cross-origin-opener-policy"]) == (200, "same-origin")
+
+
 @pytest.mark.parametrize("value", REFUSED.values(), ids=REFUSED)
 def test_other_tokens_open_nothing(client: Client, value: str | None) -> None:
     for method, path in (

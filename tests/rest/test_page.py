@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import logging
+import math
 import os
 import urllib.parse
 from collections.abc import AsyncIterator
@@ -14,13 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from service.core.errors import ErrorKind
 from service.rest import page as page_module
 from service.rest.app import build_app
 from service.rest.page import FOLDER, Page, read_page
-from service.rest.page_routes import SECURITY
+from service.rest.page_routes import OVER_TLS, SECURITY
 from tests.bearers import GOOD, accepted_tokens
 
 from .calling import assert_problem
@@ -37,6 +38,9 @@ FILES = {
     "a-AAAAAAAA.svg": b"",
 }
 SCRIPT_PATH = "/page/index-D77KbISL.js"
+
+PATIENCE_S = 60.0
+"""Only ever waited in full by a test that fails."""
 
 
 @pytest.fixture
@@ -122,6 +126,23 @@ async def test_scripts_may_run_that_are_the_pages_own_alone(client: httpx.AsyncC
         assert rules["connect-src"] == rules["worker-src"] == rules["style-src"] == "'self'"
 
 
+@pytest.mark.parametrize(
+    ("path", "held", "status"), [("/", "", 200), (SCRIPT_PATH, "*", 304), ("/page/nothing.js", "", 404)]
+)
+async def test_what_browsers_complain_of_without_tls_is_sent_with_it_alone(
+    client: httpx.AsyncClient, path: str, held: str, status: int
+) -> None:
+    for scheme, told in (("http", dict.fromkeys(OVER_TLS)), ("https", OVER_TLS)):
+        answer = await get(client, f"{scheme}://service{path}", if_none_match=held)
+        assert answer.status_code == status
+        assert {name: answer.headers.get(name) for name in OVER_TLS} == told
+        assert_safe(answer)
+
+
+async def test_a_host_that_is_none_is_no_fault(client: httpx.AsyncClient) -> None:
+    assert (await get(client, "/", host="[")).status_code == 200
+
+
 async def test_who_accepts_gzip_gets_it(client: httpx.AsyncClient) -> None:
     answer = await get(client, SCRIPT_PATH, "gzip")
     assert answer.headers["content-encoding"] == "gzip"
@@ -169,6 +190,29 @@ async def test_a_browser_that_leaves_does_not_take_the_compressed_file_with_it(p
     assert first.cancelled()
 
 
+async def test_a_failed_compression_is_tried_again_and_meanwhile_the_file_is_sent_as_it_is(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = []
+
+    def fail(content: bytes, **options: int) -> bytes:
+        failed.append(len(content))
+        raise MemoryError
+
+    with monkeypatch.context() as short_of_memory, caplog.at_level(logging.WARNING):
+        short_of_memory.setattr(page_module.gzip, "compress", fail)
+        answers = await asyncio.gather(*(get(client, SCRIPT_PATH, "gzip") for _ in range(20)))
+    for answer in answers:
+        assert (answer.status_code, answer.content) == (200, SCRIPT)
+        assert answer.headers["etag"] == f'"{hashlib.sha256(SCRIPT).hexdigest()}"'
+        assert "content-encoding" not in answer.headers
+    assert failed == [len(SCRIPT)], "those who ask at the same time wait for the same work"
+    assert ["could not be compressed" in record.message for record in caplog.records] == [True]
+
+    answer = await get(client, SCRIPT_PATH, "gzip")
+    assert (answer.headers["content-encoding"], answer.content) == ("gzip", SCRIPT)
+
+
 @pytest.mark.parametrize("accept_encoding", ["", "gzip"])
 @pytest.mark.parametrize("path", ["/", SCRIPT_PATH])
 async def test_who_has_a_file_is_not_sent_it_again(client: httpx.AsyncClient, path: str, accept_encoding: str) -> None:
@@ -199,7 +243,7 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str
 async def test_other_methods_are_told_which_there_are(client: httpx.AsyncClient, path: str, method: str) -> None:
     answer = await client.request(method, path)
     assert_problem(answer, ErrorKind.UNSUPPORTED, 405)
-    assert answer.headers["allow"] == "GET, HEAD"
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 async def test_a_file_of_another_version_is_not_there_and_no_cache_keeps_that(client: httpx.AsyncClient) -> None:
@@ -312,6 +356,10 @@ async def test_a_page_is_no_call(client: httpx.AsyncClient, engine: FakeEngine) 
     assert not engine.calls
 
 
+def scope_of(path: str) -> Scope:
+    return {"type": "http", "method": "GET", "path": path, "headers": [], "query_string": b"", "root_path": ""}
+
+
 async def test_a_long_file_is_sent_in_pieces(app: FastAPI) -> None:
     """Or the server would hold all of it for each stranger that does not read."""
     sent: list[Message] = []
@@ -319,12 +367,49 @@ async def test_a_long_file_is_sent_in_pieces(app: FastAPI) -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": SCRIPT_PATH, "headers": [], "query_string": b"", "root_path": ""}
-    await app(scope, None, send)
+    await app(scope_of(SCRIPT_PATH), None, send)
     pieces = [message["body"] for message in sent[1:]]
     assert b"".join(pieces) == SCRIPT
     assert max(map(len, pieces)) <= 1 << 16
     assert [message["more_body"] for message in sent[1:]] == [True] * (len(pieces) - 1) + [False]
+
+
+async def test_many_files_are_sent_at_a_piece_for_each_turn_of_the_loop(app: FastAPI) -> None:
+    """Or calls would wait for all that the sockets of all strangers take."""
+    turns, turn_of_piece = 0, []
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            turn_of_piece.append(turns)
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    await asyncio.gather(*(app(scope_of(SCRIPT_PATH), None, send) for _ in range(20)))
+    counting.cancel()
+    assert len(turn_of_piece) == 20 * math.ceil(len(SCRIPT) / (1 << 16))
+    assert len(set(turn_of_piece)) == len(turn_of_piece)
+
+
+async def test_nobody_waits_for_a_stranger_that_does_not_read(app: FastAPI, client: httpx.AsyncClient) -> None:
+    full = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            full.set()
+            await asyncio.Event().wait()
+
+    strangers = [asyncio.create_task(app(scope_of(SCRIPT_PATH), None, send)) for _ in range(20)]
+    await full.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await get(client, SCRIPT_PATH)).content == SCRIPT
+    for stranger in strangers:
+        assert not stranger.done()
+        stranger.cancel()
 
 
 def test_the_page_is_no_part_of_the_document(app: FastAPI) -> None:
