@@ -86,6 +86,8 @@ export interface Plan {
   categorical: Record<string, Labels>;
   continuous: Record<string, { kind: "one"; value: number } | { kind: "each"; values: Float64Array }>;
   allowNonInteger: boolean;
+  /** Sentences on why genes or proteins may be missing, for a person to decide; empty: nothing is known. */
+  hints: string[];
 }
 
 export interface PlannedColumns {
