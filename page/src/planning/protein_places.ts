@@ -71,15 +71,25 @@ function ofModality(table: Table, card: ModelCard, allowNonInteger: boolean): Pl
 /** A matrix of `obsm`; null: its columns have no names, and its key says nothing. */
 function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boolean): Place | null {
   const isUsual = USUAL_KEYS.has(key.toLowerCase());
-  let found: ReturnType<Table["obsmMatrix"]>;
   try {
-    found = table.obsmMatrix(key);
+    return readObsm(table, key, card, isUsual, allowNonInteger);
   } catch (error) {
+    // One that cannot be read is no obstacle to the others.
     if (error instanceof InputError) {
       return unusable(key, `obsm ${key}`, error.message, isUsual);
     }
     throw error;
   }
+}
+
+function readObsm(
+  table: Table,
+  key: string,
+  card: ModelCard,
+  isUsual: boolean,
+  allowNonInteger: boolean,
+): Place | null {
+  const found = table.obsmMatrix(key);
   const { matrix } = found;
   const title = `obsm ${key}`;
   const numbered = Array.from({ length: matrix.nColumns }, (_, at) => String(at));

@@ -86,9 +86,12 @@ def write_old(path: Path) -> None:
 
 
 def write_half(path: Path) -> None:
-    """With a column of obs of 16 bits, which browsers cannot read."""
-    adata = anndata.AnnData(np.ones((2, 1), np.float32), obs=pd.DataFrame(index=["CELL0-1", "CELL1-1"]))
+    """With numbers of 16 bits, which browsers cannot read."""
+    adata = anndata.AnnData(np.ones((2, 1), np.float16), obs=pd.DataFrame(index=["CELL0-1", "CELL1-1"]))
     adata.obs["cell_type"] = np.array([1, 2], dtype=np.float16)
+    adata.obsm["adt"] = np.ones((2, 1), np.float16)
+    adata.uns["adt_names"] = np.array(["CD3"], dtype=object)
+    adata.layers["counts"] = np.ones((2, 1), np.float32)
     adata.write_h5ad(path)
 
 
