@@ -15,6 +15,9 @@ PARTS = sorted(path.name for path in (SOURCES / "src").iterdir() if path.is_dir(
 PACKAGE = json.loads((SOURCES / "package.json").read_text())
 LOCK = json.loads((SOURCES / "package-lock.json").read_text())
 
+LEAF = "service/types"
+"""What the service's routes answer: types that name nothing else, so any part may know them."""
+
 MAY_IMPORT = {
     "reading": set(),
     "planning": {"reading"},
@@ -41,8 +44,12 @@ def imports(part: str) -> dict[str, list[str]]:
 def test_a_part_knows_those_below_it_alone(part: str) -> None:
     assert part in PARTS
     for file, names in imports(part).items():
-        known = {match[1] for name in names if (match := re.match(r"(?:\.\./)+([a-z]+)/", name))}
-        assert known - {part} <= MAY_IMPORT[part], file
+        known = {match[1] for name in names if (match := re.match(rf"(?:\.\./)+({LEAF}$|[a-z]+(?=/))", name))}
+        assert known - {part, LEAF} <= MAY_IMPORT[part], file
+
+
+def test_the_types_of_the_service_import_nothing() -> None:
+    assert imports("service")[f"src/{LEAF}.ts"] == []
 
 
 @pytest.mark.parametrize("part", IN_WORKERS)

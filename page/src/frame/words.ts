@@ -1,5 +1,7 @@
 /** Numbers and lists as people read them. */
 
+export { counted } from "../planning/shown";
+
 const WHOLE = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const SHORT = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
 
@@ -9,11 +11,6 @@ export function whole(value: number): string {
 
 export function short(value: number): string {
   return SHORT.format(value);
-}
-
-/** `1 cell`, `2 cells`. */
-export function counted(n: number, one: string, many = `${one}s`): string {
-  return `${whole(n)} ${n === 1 ? one : many}`;
 }
 
 export function percent(share: number): string {

@@ -40,6 +40,6 @@ function problem(value: number, cell: string, place: string): string {
   }
   return (
     `${place} has ${Number(value.toPrecision(6))}, no whole number, in the cell ${cell}; if a program that removes ambient counts wrote ` +
-    "it, allow fractions."
+    'it, tick "Take counts with fractions".'
   );
 }

@@ -1,14 +1,15 @@
 /** Numbers of the cells, where the model's encoder takes them. */
 
 import { InputError, type Table } from "../reading/contract";
-import type { Choice, Label, ModelCard, Option, Plan, Question } from "./contract";
+import type { LabelValue } from "../service/types";
+import type { Choice, ModelCard, Option, Plan, Question } from "./contract";
 import { chosenLabel } from "./contract";
 import { columnOf, presentIn } from "./obs_columns";
 import { counted, shown } from "./shown";
 
 /** The continuous inputs that the encoder looks at. */
 export function askedNumbers(card: ModelCard): string[] {
-  return card.encode_covariates === false ? [] : card.continuous_covariates;
+  return card.encode_covariates ? card.continuous_covariates : [];
 }
 
 /** Which number of the cells the model takes. */
@@ -82,6 +83,6 @@ export function planNumbers(table: Table, name: string, choice: Choice): Plan["c
   return { kind: "each", values };
 }
 
-function asNumber(label: Label | undefined): number {
+function asNumber(label: LabelValue | undefined): number {
   return typeof label === "number" ? label : Number.NaN;
 }

@@ -1,29 +1,13 @@
 /** How a study meets a model: what is found by itself, what a person has to choose, and what will be sent. */
 
 import type { Matrix, Table } from "../reading/contract";
+import type { Card, LabelValue } from "../service/types";
 
-export type Label = string | number | boolean;
-
-/** A categorical input of a model. */
-export interface CategoricalField {
-  /** Column of `obs` that the model was set up with. */
-  key: string;
-  /** The labels it knows. */
-  categories: Label[];
-}
-
-/** What planning needs of a model's card, as GET /v1/models/NAME gives it once it is ready. */
-export interface ModelCard {
-  name: string;
-  version: string;
-  genes: string[];
-  proteins: string[];
-  batch: CategoricalField | null;
-  categorical_covariates: CategoricalField[];
-  continuous_covariates: string[];
-  /** Whether the encoder looks at batch and covariates; absent: it does. */
-  encode_covariates?: boolean;
-}
+/** What planning needs of a model's card. */
+export type ModelCard = Pick<
+  Card,
+  "genes" | "proteins" | "batch" | "categorical_covariates" | "continuous_covariates" | "encode_covariates"
+>;
 
 /** What a number matrix looks like, as in the client. */
 export type NumberKind =
@@ -52,7 +36,7 @@ export interface Choice {
 /** Nothing chosen: everything is found by itself. */
 export const NO_CHOICE: Choice = { layer: null, geneColumn: null, proteins: null, labels: {}, allowNonInteger: false };
 
-export type ChosenLabel = { column: string } | { value: Label };
+export type ChosenLabel = { column: string } | { value: LabelValue };
 
 /** What was chosen for a question about labels; null: nothing. */
 export function chosenLabel(choice: Choice, id: string): ChosenLabel | null {
@@ -86,9 +70,7 @@ export interface Option {
 }
 
 /** Cells by the labels of the model. */
-export type Labels =
-  | { kind: "one"; value: string | number | boolean }
-  | { kind: "each"; categories: (string | number | boolean)[]; codes: Int32Array };
+export type Labels = { kind: "one"; value: LabelValue } | { kind: "each"; categories: LabelValue[]; codes: Int32Array };
 
 /** What will be sent; lives in the worker. */
 export interface Plan {
@@ -104,6 +86,8 @@ export interface Plan {
   categorical: Record<string, Labels>;
   continuous: Record<string, { kind: "one"; value: number } | { kind: "each"; values: Float64Array }>;
   allowNonInteger: boolean;
+  /** Sentences on why genes or proteins may be missing, for a person to decide; empty: nothing is known. */
+  hints: string[];
 }
 
 export interface PlannedColumns {

@@ -13,10 +13,20 @@ export type FoundCounts = { layer: string; why: string } | { layer: null; why: s
 export function findCounts(table: Table, allowNonInteger: boolean): FoundCounts {
   const { layers } = table;
   const kinds = new Map<string, NumberKind>();
+  /** Of the first that cannot be read: why; it is no obstacle to the others. */
+  let unreadable = "";
   const isFine = (layer: string) => {
-    const kind = kindOf(table.matrix(layer));
-    kinds.set(layer, kind);
-    return kind === "counts" || (allowNonInteger && kind === "fractions");
+    try {
+      const kind = kindOf(table.matrix(layer));
+      kinds.set(layer, kind);
+      return kind === "counts" || (allowNonInteger && kind === "fractions");
+    } catch (error) {
+      if (error instanceof InputError) {
+        unreadable ||= error.message;
+        return false;
+      }
+      throw error;
+    }
   };
   if (layers.includes("X") && isFine("X")) {
     return { layer: "X", why: `X is ${KIND_WORDS[kinds.get("X") as NumberKind]}` };
@@ -24,6 +34,13 @@ export function findCounts(table: Table, allowNonInteger: boolean): FoundCounts 
   const usual = layers.filter((name) => name !== "raw" && USUAL_LAYERS.includes(name.toLowerCase()));
   const good = [...usual, ...layers.filter((name) => name === "raw")].filter(isFine);
   const first = kinds.get("X");
+  if (unreadable !== "") {
+    return {
+      layer: null,
+      why:
+        good.length === 0 ? unreadable : `${unreadable} Or choose ${good.map(placeOf).join(" or ")}, which is counts.`,
+    };
+  }
   if (first === undefined && good.length === 1) {
     return { layer: good[0], why: `there is no X, and ${placeOf(good[0])} is counts` };
   }
@@ -44,7 +61,7 @@ export function findCounts(table: Table, allowNonInteger: boolean): FoundCounts 
     return {
       layer: null,
       why:
-        `${looks}; if a program that removes ambient counts wrote them, allow fractions; if they were normalised, the raw ` +
+        `${looks}; if a program that removes ambient counts wrote them, tick "Take counts with fractions"; if they were normalised, the raw ` +
         "counts are needed.",
     };
   }
@@ -83,7 +100,8 @@ function layerProblem(table: Table, layer: string, allowNonInteger: boolean): st
   if (kind === "counts" || (allowNonInteger && ["fractions", "normalised", "log-normalised"].includes(kind))) {
     return "";
   }
-  const advice = kind === "fractions" ? "allow fractions to take them as they are" : "choose another layer";
+  const advice =
+    kind === "fractions" ? 'tick "Take counts with fractions" to take them as they are' : "choose another layer";
   return `looks ${KIND_WORDS[kind]}, and the model needs raw counts (whole numbers from 0); ${advice}`;
 }
 

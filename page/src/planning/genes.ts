@@ -3,12 +3,12 @@
 import { InputError, type Table } from "../reading/contract";
 import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
 import { placeOf } from "./counts";
-import { counted, shown } from "./shown";
+import { difference } from "./gene_names";
+import { counted, examples, shown } from "./shown";
 
-const ENSEMBL = /^ENS[A-Z]*G\d{11}(\.\d+)?$/;
-const VERSION_SUFFIX = /\.\d+$/;
 const GENE_TYPES = new Set(["gene expression", "gene_expression", "rna", "gene", "gex"]);
 const TYPE_COLUMNS = ["feature_types", "feature_type"];
+/** With less of the model's genes another column of names is asked for, where one has more. */
 const LEAST_COVERAGE = 0.5;
 
 /** What each column measures, in lower case; null: no column of `var` tells. */
@@ -94,8 +94,8 @@ export function planGenes(table: Table, layer: string, card: ModelCard, choice: 
     });
     return { matrix, place, target, names: [...card.genes], extra: [] };
   }
-  if (taken.nKnown === 0) {
-    throw new InputError(noneKnown(table, card, taken, found));
+  if (taken.nKnown === 0 || (choice.geneColumn === null && fitsBetter(taken, found, card) !== null)) {
+    throw new InputError(fewKnown(table, card, taken, found));
   }
   return { matrix, place, target, ...matched(table, card, names, positions, target, taken.column) };
 }
@@ -146,59 +146,62 @@ export function geneQuestion(table: Table, layer: string, card: ModelCard, choic
   if (useful.length < 2) {
     return null;
   }
+  const total = card.genes.length;
   const option = ({ column, names, nKnown }: Naming): Option => ({
     value: column,
-    label: `${called(column)} (like ${shown(names, 2)}): ${counted(nKnown, "gene")} of the model's ${card.genes.length.toLocaleString("en")}`,
+    label: `${called(column)} (like ${examples(names, 2)}): ${nKnown.toLocaleString("en")} of the model's ${counted(total, "gene")}`,
     problem:
-      nKnown === 0 ? `none of the model's genes is known by these names, which are like ${shown(card.genes, 2)}` : "",
+      nKnown === 0
+        ? `none of the model's genes is known by these names; its own are like ${examples(card.genes, 2)}`
+        : "",
   });
-  const isFound = taken.nKnown > 0;
+  const isFound = taken.nKnown > 0 && fitsBetter(taken, found, card) === null;
   return {
     id: "geneColumn",
     label: "Names of the genes",
-    help: `The model knows its genes by names like ${shown(card.genes, 3)}.`,
+    help: `The model knows its genes by names like ${examples(card.genes)}.`,
     options: useful.map(option),
     found: isFound ? taken.column : null,
-    why: isFound
-      ? `${called(taken.column)} has ${taken.nKnown} of the model's ${card.genes.length} genes`
-      : noneKnown(table, card, taken, found),
+    why: isFound ? `${known(taken, card)} in ${called(taken.column)}` : fewKnown(table, card, taken, found),
   };
 }
 
-function noneKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
-  const text =
-    `none of the model's ${counted(card.genes.length, "gene")} is among the names of the genes in ${table.title}: they are like ` +
-    `${shown(taken.names, 3)}, the model's like ${shown(card.genes, 3)}`;
-  const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
-  if (best.nKnown >= LEAST_COVERAGE * card.genes.length) {
-    return `${text}. ${called(best.column)} has ${best.nKnown} of them: choose it for the names of the genes.`;
-  }
-  const areTheirs = areMostlyEnsembl(taken.names);
-  if (areTheirs !== areMostlyEnsembl(card.genes)) {
-    const [theirs, ours] = areTheirs ? ["Ensembl ids", "symbols"] : ["symbols", "Ensembl ids"];
-    return `${text}. The file has ${theirs} and the model ${ours}: put the ${ours} of your genes into a column of var and choose it.`;
-  }
-  const without: [(name: string) => string, string][] = [
-    [(name) => name.replace(VERSION_SUFFIX, ""), "a version suffix (.1): remove it"],
-    [(name) => name.toLowerCase(), "letter case; is it another species?"],
-  ];
-  for (const [change, what] of without) {
-    const changed = new Set(card.genes.map(change));
-    const nKnown = new Set(taken.names.map(change).filter((name) => changed.has(name))).size;
-    if (nKnown > card.genes.length / 2) {
-      return `${text}. More would be known without regard to ${what}`;
-    }
-  }
-  return `${text}; is it the right model for these cells?`;
+/** `3 of the model's 4 genes are`. */
+function known({ nKnown }: Naming, card: ModelCard): string {
+  return `${nKnown.toLocaleString("en")} of the model's ${counted(card.genes.length, "gene")} ${nKnown === 1 ? "is" : "are"}`;
 }
 
-function areMostlyEnsembl(names: readonly string[]): boolean {
-  const some = names.slice(0, 200);
-  return 2 * some.filter((name) => ENSEMBL.test(name)).length > some.length;
+/** Other names of most of the model's genes, where few are known by those that are taken; null: there are none. */
+function fitsBetter(taken: Naming, found: Naming[], card: ModelCard): Naming | null {
+  const least = LEAST_COVERAGE * card.genes.length;
+  const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
+  return taken.nKnown < least && best.nKnown >= least ? best : null;
+}
+
+function fewKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
+  const few =
+    taken.nKnown === 0 ? `none of the model's ${counted(card.genes.length, "gene")} is` : `only ${known(taken, card)}`;
+  const text =
+    `${few} among the names of the genes in ${table.title}: the file's are like ${examples(taken.names)}, the model's like ` +
+    examples(card.genes);
+  const better = fitsBetter(taken, found, card);
+  if (better !== null) {
+    return `${text}. ${better.nKnown.toLocaleString("en")} of them are in ${called(better.column)}: choose it for the names of the genes.`;
+  }
+  const why = difference(card.genes, taken.names, card.genes.length);
+  return why === "" ? `${text}; is it the right model for these cells?` : `${text}. ${why}`;
+}
+
+/** Why genes of the model may be missing, for a person; empty: nothing is known. */
+export function geneHints({ names, extra }: PlannedColumns, card: ModelCard): string[] {
+  const isThere = new Set(names);
+  const missing = card.genes.filter((name) => !isThere.has(name));
+  const why = difference(missing, extra, card.genes.length);
+  return why === "" ? [] : [why];
 }
 
 function called(column: string): string {
-  return column === "" ? "the names of the columns" : column;
+  return column === "" ? "the names that the columns have" : `the column ${column} of var`;
 }
 
 /** Names as `var_names_make_unique` makes them: the first of several keeps its own. */

@@ -1,7 +1,8 @@
 /** Batch and covariates of the cells, where the model's encoder takes them. */
 
 import { type CategoryColumn, InputError, type ObsColumn, type Table } from "../reading/contract";
-import type { CategoricalField, Choice, Label, Labels, ModelCard, Option, Question } from "./contract";
+import type { CategoricalField, LabelValue } from "../service/types";
+import type { Choice, Labels, ModelCard, Option, Question } from "./contract";
 import { chosenLabel } from "./contract";
 import { columnOf, MOST_CATEGORIES, presentIn } from "./obs_columns";
 import { counted, shown } from "./shown";
@@ -16,7 +17,7 @@ interface Asked {
 
 /** The categorical inputs that the encoder looks at: of more than one category. */
 export function askedFields(card: ModelCard): { batch: Asked | null; covariates: Asked[] } {
-  const isTaken = (field: CategoricalField) => card.encode_covariates !== false && field.categories.length > 1;
+  const isTaken = (field: CategoricalField) => card.encode_covariates && field.categories.length > 1;
   const batch =
     card.batch !== null && isTaken(card.batch)
       ? { id: "batch", key: "batch", title: "batch", field: card.batch }
@@ -31,7 +32,7 @@ export function askedFields(card: ModelCard): { batch: Asked | null; covariates:
 }
 
 /** Equal for the labels that the service takes for one: 1 and 1.0, but neither "1" nor true. */
-export function sameLabel(label: Label): string {
+export function sameLabel(label: LabelValue): string {
   return `${typeof label}:${label}`;
 }
 
@@ -56,8 +57,8 @@ function columnProblem(table: Table, name: string, { title, field }: Asked): str
   const byText = new Map(field.categories.map((category) => [String(category), category]));
   const typed = unknown.find((label) => byText.has(String(label)));
   if (typed !== undefined) {
-    const [theirs, ours] = [typeName(typed), typeName(byText.get(String(typed)) as Label)];
-    return `${text}; they are ${theirs} and the model's are ${ours}: convert the column, e.g. adata.obs["${name}"].astype(${pythonType(byText.get(String(typed)) as Label)})`;
+    const [theirs, ours] = [typeName(typed), typeName(byText.get(String(typed)) as LabelValue)];
+    return `${text}; they are ${theirs} and the model's are ${ours}: convert the column, e.g. adata.obs["${name}"].astype(${pythonType(byText.get(String(typed)) as LabelValue)})`;
   }
   return `${text}; it was trained with ${shown(field.categories, 8)}`;
 }
@@ -144,8 +145,8 @@ export function planLabels(table: Table, asked: Asked, choice: Choice): Labels {
 }
 
 /** The labels as the model spells them, those alone that a cell has. */
-function coded(column: CategoryColumn, allowed: Map<string, Label>): Labels {
-  const categories: Label[] = [];
+function coded(column: CategoryColumn, allowed: Map<string, LabelValue>): Labels {
+  const categories: LabelValue[] = [];
   const places = new Map<number, number>();
   const codes = new Int32Array(column.codes.length);
   for (let cell = 0; cell < codes.length; cell++) {
@@ -154,7 +155,7 @@ function coded(column: CategoryColumn, allowed: Map<string, Label>): Labels {
     if (place === undefined) {
       place = categories.length;
       places.set(code, place);
-      categories.push(allowed.get(sameLabel(column.categories[code])) as Label);
+      categories.push(allowed.get(sameLabel(column.categories[code])) as LabelValue);
     }
     codes[cell] = place;
   }
@@ -174,12 +175,12 @@ function asCategories(column: ObsColumn): CategoryColumn {
   return { kind: "categories", categories: [...places.keys()], codes: Int32Array.from(codes) };
 }
 
-function typeName(label: Label): string {
+function typeName(label: LabelValue): string {
   return { string: "text", number: "numbers", boolean: "true or false" }[
     typeof label as "string" | "number" | "boolean"
   ];
 }
 
-function pythonType(label: Label): string {
+function pythonType(label: LabelValue): string {
   return { string: "str", number: "int", boolean: "bool" }[typeof label as "string" | "number" | "boolean"];
 }

@@ -1,14 +1,14 @@
 /** What the columns of `obs` hold, looked at once. */
 
 import { InputError, type ObsColumn, type Table } from "../reading/contract";
-import type { Label } from "./contract";
+import type { LabelValue } from "../service/types";
 
 /** A column of more different labels is no batch. */
 export const MOST_CATEGORIES = 200;
 
 /** The labels that the cells of a column have; more than `MOST_CATEGORIES` are not told. */
 interface Present {
-  labels: Label[];
+  labels: LabelValue[];
   isTooMany: boolean;
   withoutLabel: number;
   firstWithout: number;

@@ -4,9 +4,9 @@ import { InputError, type Study } from "../reading/contract";
 import { askedNumbers, numberQuestion, planNumbers } from "./continuous";
 import type { Choice, ModelCard, Plan, Question } from "./contract";
 import { layerQuestion, placeOf, takenCounts } from "./counts";
-import { geneQuestion, planGenes } from "./genes";
+import { geneHints, geneQuestion, planGenes } from "./genes";
 import { askedFields, labelQuestion, planLabels } from "./labels";
-import { planProteins, proteinQuestion } from "./proteins";
+import { planProteins, proteinHints, proteinQuestion } from "./proteins";
 import { turnedToFit } from "./turned";
 
 /** What a person may choose for this model, given what they chose already. */
@@ -37,15 +37,18 @@ export function plan(study: Study, card: ModelCard, choice: Choice): Plan {
   }
   const counts = takenCounts(table, choice);
   const { batch, covariates } = askedFields(card);
+  const genes = planGenes(table, counts.layer, card, choice);
+  const proteins = planProteins(turned, counts.layer, card, choice);
   return {
     table,
     nCells: table.nCells,
     counts: `${placeOf(counts.layer)} of ${table.title} (${counts.why})`,
-    genes: planGenes(table, counts.layer, card, choice),
-    proteins: planProteins(turned, counts.layer, card, choice),
+    genes,
+    proteins,
     batch: batch === null ? null : planLabels(table, batch, choice),
     categorical: Object.fromEntries(covariates.map((asked) => [asked.key, planLabels(table, asked, choice)])),
     continuous: Object.fromEntries(askedNumbers(card).map((name) => [name, planNumbers(table, name, choice)])),
     allowNonInteger: choice.allowNonInteger,
+    hints: [...geneHints(genes, card), ...proteinHints(proteins, card)],
   };
 }

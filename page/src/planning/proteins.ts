@@ -1,43 +1,10 @@
-/** Where the protein counts are: a modality, a matrix of `obsm`, or columns beside the genes. */
+/** Which of the proteins are sent, and from where. */
 
-import { InputError, type Matrix, type Study, type Table } from "../reading/contract";
+import { InputError, type Study } from "../reading/contract";
 import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
-import { findCounts, placeOf } from "./counts";
-import { featureTypes, proteinNames } from "./genes";
-import { KIND_WORDS, kindOf } from "./number_kind";
-import { counted, shown } from "./shown";
-
-// biome-ignore format: a list of words
-const USUAL_KEYS = new Set([
-  "protein_expression", "protein_counts", "proteins", "protein", "prot", "adt", "adt_counts", "antibody_capture",
-  "antibody capture", "cite", "cite_seq", "ab",
-]);
-const PROTEIN_TYPES = new Set([
-  "antibody capture",
-  "antibody_capture",
-  "protein",
-  "proteins",
-  "protein expression",
-  "adt",
-  "cite",
-]);
-const DECORATION = /^(anti-(human|mouse)-|anti-|adt[-_])|([-_.]?(totalseq-?[a-d]?|totala|prot|adt)|[-.]1)$/g;
-
-/** A place where proteins may be. */
-interface Place {
-  /** Of the choice: "modality", "columns" or a key of `obsm`. */
-  value: string;
-  title: string;
-  matrix: Matrix;
-  /** [columns] names; null: a column that is no protein. */
-  names: (string | null)[];
-  /** Proteins of the model among them. */
-  nKnown: number;
-  /** Whether proteins usually are there; others are only taken when chosen. */
-  isUsual: boolean;
-  /** Why it is no good; empty: it is. */
-  problem: string;
-}
+import { type Place, placesOf } from "./protein_places";
+import { mayBe, renamedProteins } from "./renamed";
+import { counted, examples, shown } from "./shown";
 
 /** What is sent of the proteins; null: none. */
 export function planProteins(study: Study, layer: string, card: ModelCard, choice: Choice): PlannedColumns | null {
@@ -95,7 +62,8 @@ export function proteinQuestion(study: Study, layer: string, card: ModelCard, ch
   const total = card.proteins.length;
   const options: Option[] = places.map(({ value, title, nKnown, problem }) => ({
     value,
-    label: `${title}: ${counted(nKnown, "protein")} of the model's ${total}`,
+    // The problem of a place without any tells more.
+    label: nKnown === 0 ? title : `${title}: ${nKnown} of the model's ${counted(total, "protein")}`,
     problem,
   }));
   options.push({
@@ -106,11 +74,16 @@ export function proteinQuestion(study: Study, layer: string, card: ModelCard, ch
   return {
     id: "proteins",
     label: "Protein counts",
-    help: `The model knows ${counted(total, "protein")}, with names like ${shown(card.proteins, 3)}.`,
+    help: `The model knows ${counted(total, "protein")}, with names like ${examples(card.proteins)}.`,
     options,
     found: typeof found === "string" ? null : found.value,
-    why: typeof found === "string" ? found : `${found.title} has ${found.nKnown} of the model's ${total} proteins`,
+    why: typeof found === "string" ? found : `${known(found, total)} in ${found.title}`,
   };
+}
+
+/** `1 of the model's 2 proteins is`. */
+function known({ nKnown }: Place, total: number): string {
+  return `${nKnown} of the model's ${counted(total, "protein")} ${nKnown === 1 ? "is" : "are"}`;
 }
 
 /** The place that is taken by itself, or why there is none. */
@@ -119,159 +92,65 @@ function foundPlace(places: Place[], study: Study, card: ModelCard): Place | str
   if (modality !== undefined) {
     return modality.problem === "" ? modality : modality.problem;
   }
+  const total = card.proteins.length;
   const usual = places.filter(({ isUsual }) => isUsual);
+  const others = places.filter(({ isUsual, problem }) => !isUsual && problem === "");
   const good = usual.filter(({ problem }) => problem === "");
-  const best = good.filter(({ nKnown }) => nKnown === Math.max(...good.map((place) => place.nKnown)));
+  const most = Math.max(...good.map(({ nKnown }) => nKnown));
+  const best = good.filter(({ nKnown }) => nKnown === most);
+  const more = others.filter(({ nKnown }) => nKnown > most);
+  if (best.length > 0 && more.length > 0) {
+    const [one, other] = [best[0], more[0]];
+    return `${known(one, total)} in ${one.title}, but ${other.nKnown} in ${other.title}: choose where the raw counts are.`;
+  }
   if (best.length === 1) {
     return best[0];
   }
   if (best.length > 1) {
     return `proteins are in ${best.map(({ title }) => title).join(" and in ")}, and it is not known which are meant: choose one.`;
   }
+  const choosable = others.map(({ title }) => title).join(" or ");
   if (usual.length > 0) {
-    return usual[0].problem;
+    return usual[0].problem + (choosable === "" ? "" : ` If the raw counts are in ${choosable}, choose it.`);
   }
-  const others = places.filter(({ problem }) => problem === "").map(({ title }) => title);
-  return (
-    `the model needs the counts of ${counted(card.proteins.length, "protein")} (${shown(card.proteins, 3)}), and ${study.genes.title} has ` +
-    "none where they usually are: obsm protein_expression, a modality prot, or columns of the feature type Antibody Capture. " +
-    `${others.length > 0 ? `If they are in ${others.join(" or ")}, choose it; if` : "If"} none were measured, choose "no proteins".`
-  );
+  const nowhere =
+    `the model needs the counts of ${counted(total, "protein")} (${examples(card.proteins)}), and ${study.genes.title} has none where they ` +
+    "usually are: obsm protein_expression, a modality prot, or columns of the feature type Antibody Capture.";
+  return [
+    nowhere,
+    choosable === "" ? "" : `If they are in ${choosable}, choose it.`,
+    ...places.map(underOtherNames),
+    'If none were measured, choose "No proteins were measured".',
+  ]
+    .filter((sentence) => sentence !== "")
+    .join(" ");
 }
 
-function placesOf(study: Study, layer: string, card: ModelCard, allowNonInteger: boolean): Place[] {
-  const places: Place[] = [];
-  if (study.proteins !== null) {
-    places.push(ofModality(study.proteins, card, allowNonInteger));
+/** Of a place with names of which the model knows none; empty: it is none. */
+function underOtherNames({ title, names, nKnown, renamed }: Place): string {
+  if (nKnown > 0 || names.length === 0) {
+    return "";
   }
-  for (const key of study.genes.obsm) {
-    const place = ofObsm(study.genes, key, card, allowNonInteger);
-    if (place !== null) {
-      places.push(place);
-    }
-  }
-  const beside = besideGenes(study.genes, layer, card);
-  return beside === null ? places : [...places, beside];
+  return renamed.length > 0
+    ? `They are probably in ${title} under other names: ${mayBe(renamed)}; rename them in the file if so.`
+    : `If they are in ${title}, rename its columns as the model does: they are called ${examples(names.filter((name) => name !== null))}.`;
 }
 
-function ofModality(table: Table, card: ModelCard, allowNonInteger: boolean): Place {
-  const counts = findCounts(table, allowNonInteger);
-  if (table.layers.length === 0) {
-    return unusable("modality", table.title, counts.why);
+/** Why proteins of the model may be missing, for a person; empty: nothing is known. */
+export function proteinHints(planned: PlannedColumns | null, card: ModelCard): string[] {
+  const isThere = new Set(planned?.names);
+  const missing = card.proteins.filter((name) => !isThere.has(name));
+  const pairs = renamedProteins(missing, planned?.extra ?? []);
+  if (planned === null || pairs.length === 0) {
+    return [];
   }
-  const layer = counts.layer ?? table.layers[0];
-  const title = counts.layer === null ? table.title : `${placeOf(counts.layer)} of ${table.title}`;
-  const place = placeWith("modality", title, table.matrix(layer), table.varNames(layer), card, true);
-  return counts.layer === null ? { ...place, problem: counts.why } : place;
-}
-
-/** A matrix of `obsm`; null: nothing says that it is of proteins. */
-function ofObsm(table: Table, key: string, card: ModelCard, allowNonInteger: boolean): Place | null {
-  const isUsual = USUAL_KEYS.has(key.toLowerCase());
-  let found: ReturnType<Table["obsmMatrix"]>;
-  try {
-    found = table.obsmMatrix(key);
-  } catch (error) {
-    if (error instanceof InputError) {
-      return isUsual ? unusable(key, `obsm ${key}`, error.message) : null;
-    }
-    throw error;
-  }
-  const { matrix } = found;
-  const title = `obsm ${key}`;
-  const numbered = Array.from({ length: matrix.nColumns }, (_, at) => String(at));
-  // The model's own data had no names either.
-  const isNumbered =
-    numbered.length === card.proteins.length && numbered.every((name, at) => name === card.proteins[at]);
-  const isNamed = found.names !== null && found.names.length === matrix.nColumns;
-  const names = isNamed ? found.names : isNumbered && found.names === null ? numbered : null;
-  if (names === null && !isUsual) {
-    return null;
-  }
-  const place = placeWith(key, title, matrix, names ?? [], card, isUsual);
-  if (names === null) {
-    const problem =
-      found.names === null
-        ? `${title} has ${matrix.nColumns} columns without names, and the model's ${card.proteins.length} proteins are told apart by ` +
-          `name: make it a DataFrame, or put the names into adata.uns["${key}_names"].`
-        : `${title} has ${matrix.nColumns} columns, but ${found.names.length} names in uns.`;
-    return { ...place, problem };
-  }
-  if (!isUsual && place.nKnown === 0) {
-    return null;
-  }
-  const kind = kindOf(matrix);
-  if (kind === "scaled" || (["log-normalised", "normalised"].includes(kind) && !allowNonInteger)) {
-    const problem = `${title} looks ${KIND_WORDS[kind]}, and the model needs raw counts of the proteins (whole numbers from 0); choose where those are.`;
-    return { ...place, problem };
-  }
-  return place;
-}
-
-/** Columns among those of the genes: by their feature type, and where nothing tells of those, by the model's names. */
-function besideGenes(table: Table, layer: string, card: ModelCard): Place | null {
-  const kinds = featureTypes(table, layer);
-  const matrix = table.matrix(layer);
-  if (kinds === null) {
-    const isProtein = proteinNames(card);
-    const names = table.varNames(layer).map((name) => (isProtein.has(name) ? name : null));
-    const isThere = names.some((name) => name !== null);
-    return isThere ? placeWith("columns", "columns beside the genes", matrix, names, card, true) : null;
-  }
-  if (!kinds.some((kind) => PROTEIN_TYPES.has(kind))) {
-    return null;
-  }
-  const namings = [
-    table.varNames(layer),
-    ...(table.chooseNames ? table.varColumns(layer).map((name) => table.varColumn(layer, name)) : []),
-  ];
-  const places = namings.map((naming) => {
-    const names = naming.map((name, at) => (PROTEIN_TYPES.has(kinds[at]) ? name : null));
-    return placeWith("columns", "the columns of the type Antibody Capture", matrix, names, card, true);
-  });
-  return places.reduce((best, place) => (place.nKnown > best.nKnown ? place : best));
-}
-
-function unusable(value: string, title: string, problem: string): Place {
-  const matrix: Matrix = {
-    nCells: 0,
-    nColumns: 0,
-    rows: () => {
-      throw new InputError(problem);
-    },
-  };
-  return { value, title, matrix, names: [], nKnown: 0, isUsual: true, problem };
-}
-
-function placeWith(
-  value: string,
-  title: string,
-  matrix: Matrix,
-  names: (string | null)[],
-  card: ModelCard,
-  isUsual: boolean,
-): Place {
-  const there = new Set(names);
-  const missing = card.proteins.filter((name) => !there.has(name));
-  const nKnown = card.proteins.length - missing.length;
-  const theirs = names.filter((name) => name !== null);
-  const problem =
-    nKnown > 0
-      ? ""
-      : `none of the model's ${counted(card.proteins.length, "protein")} is in ${title}: they are like ${shown(theirs, 3)}, the model's like ` +
-        `${shown(card.proteins, 3)}${renaming(missing, theirs)}.`;
-  return { value, title, matrix, names, nKnown, isUsual, problem };
-}
-
-/** Which may be the same under another name, for a person to decide; never applied. */
-function renaming(missing: string[], extra: string[]): string {
-  const byStem = new Map([...missing].reverse().map((name) => [stem(name), name]));
-  const pairs = extra
-    .filter((name) => byStem.has(stem(name)))
-    .map((name) => `"${name}" may be its "${byStem.get(stem(name))}"`);
-  return pairs.length === 0 ? "" : `; ${pairs.slice(0, 3).join(", ")}: rename them in the file if so`;
-}
-
-function stem(name: string): string {
-  return name.toLowerCase().replace(DECORATION, "").replace(/[-_.]/g, "");
+  const [subject, names, end] =
+    pairs.length === 1
+      ? ["1 missing protein is", "another name", "rename it in the file if so, as it counts as 0 until then"]
+      : [
+          `${pairs.length} missing proteins are`,
+          "other names",
+          "rename them in the file if so, as each counts as 0 until then",
+        ];
+  return [`${subject} probably in ${planned.place} under ${names}: ${mayBe(pairs)}; ${end}.`];
 }

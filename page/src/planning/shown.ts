@@ -1,5 +1,9 @@
+/** Labels, names and counts, for a message. */
+
+import type { LabelValue } from "../service/types";
+
 /** A few labels or names, for a message. */
-export function shown(labels: readonly (string | number | boolean)[], most = 5): string {
+export function shown(labels: readonly LabelValue[], most = 5): string {
   const few = labels
     .slice(0, most)
     .map((label) => (typeof label === "string" ? `"${label.slice(0, 60)}"` : String(label)));
@@ -7,7 +11,12 @@ export function shown(labels: readonly (string | number | boolean)[], most = 5):
   return (few.join(", ") || "none") + (rest > 0 ? ` and ${rest} more` : "");
 }
 
-/** A count with its noun. */
+/** The first of many names, as examples. */
+export function examples(names: readonly string[], most = 3): string {
+  return shown(names.slice(0, most));
+}
+
+/** A count with its noun: `1 cell`, `2 cells`. */
 export function counted(number: number, noun: string): string {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 }

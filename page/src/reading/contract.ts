@@ -1,5 +1,7 @@
 /** What a dropped file holds, whatever its format; everything here lives in the worker. */
 
+import type { LabelValue } from "../service/types";
+
 /** Rows of a matrix as compressed sparse rows. */
 export interface CsrRows {
   /** [rows + 1], from 0: where each row's entries begin. */
@@ -23,7 +25,7 @@ export interface Matrix {
 export interface CategoryColumn {
   kind: "categories";
   /** The labels, in their order in the file; of integers, floats and booleans as such. */
-  categories: (string | number | boolean)[];
+  categories: LabelValue[];
   /** [cells]: position in `categories`; -1: the cell has none. */
   codes: Int32Array;
 }

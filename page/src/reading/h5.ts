@@ -3,6 +3,7 @@
 import { Dataset, FS, Group, File as Hdf5, Reference, ready } from "h5wasm";
 import { InputError } from "./contract";
 import { FileBytes, readerOf } from "./file_bytes";
+import { inPython } from "./in_python";
 import { type Disk, mountFile } from "./mounted_file";
 
 type NumberArray =
@@ -163,7 +164,7 @@ export class H5File {
     const { kind, shape } = this.shape(path);
     if (kind !== "integer" && kind !== "float" && kind !== "boolean") {
       throw new InputError(
-        `${path} in ${this.name} is not numbers that can be read here (whole ones, or floats of 32 or 64 bits); convert it, e.g. adata.X = adata.X.astype("float32"), and write the file anew.`,
+        `${path} in ${this.name} is not numbers that can be read here (whole ones, or floats of 32 or 64 bits)${this.converted(path)}.`,
       );
     }
     const stop = Math.min(to, shape[0] ?? 1);
@@ -177,6 +178,12 @@ export class H5File {
     return (
       typeof value === "number" || typeof value === "bigint" ? Float64Array.of(Number(value)) : value
     ) as NumberArray;
+  }
+
+  /** How to make numbers of a part readable. */
+  private converted(path: string): string {
+    const part = inPython(path, this.isGroup("mod") ? "mdata" : "adata");
+    return part === null ? "" : `; convert it, ${part} = ${part}.astype("float32"), and write the file anew`;
   }
 
   /** All texts of a dataset. */

@@ -52,7 +52,8 @@ export class H5adTable implements Table {
   private isMatrix(path: string): boolean {
     if (this.file.isDataset(path)) {
       const { kind, shape } = this.file.shape(path);
-      return shape.length === 2 && ["integer", "float", "boolean"].includes(kind);
+      // Of numbers that cannot be read: that is told once they are asked for.
+      return shape.length === 2 && !["text", "reference"].includes(kind);
     }
     return this.sparseForm(path) !== undefined || this.file.textAttribute(path, "encoding-type") === "dataframe";
   }

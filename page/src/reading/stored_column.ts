@@ -1,9 +1,8 @@
 /** Columns of the data frames of an AnnData, in the encodings of old and of current versions. */
 
+import type { LabelValue } from "../service/types";
 import { type CategoryColumn, InputError, type ObsColumn } from "./contract";
 import type { H5File } from "./h5";
-
-type Label = string | number | boolean;
 
 /** The names of the columns of a frame, without its index. */
 export function columnNames(file: H5File, frame: string): string[] {
@@ -101,7 +100,7 @@ function plainColumn(file: H5File, path: string): ObsColumn {
   return { kind: "numbers", values: Float64Array.from(values), whole: kind === "integer" };
 }
 
-function labelsOf(file: H5File, path: string): Label[] {
+function labelsOf(file: H5File, path: string): LabelValue[] {
   const column = file.isDataset(path)
     ? plainColumn(file, path)
     : masked(plainColumn(file, `${path}/values`), file.numbers(`${path}/mask`));
@@ -111,7 +110,7 @@ function labelsOf(file: H5File, path: string): Label[] {
   return Array.from(column.codes, (code) => column.categories[code] ?? "nan");
 }
 
-function coded(categories: Label[], codes: ArrayLike<number>): CategoryColumn {
+function coded(categories: LabelValue[], codes: ArrayLike<number>): CategoryColumn {
   return {
     kind: "categories",
     categories,

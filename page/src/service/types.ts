@@ -1,9 +1,13 @@
 /** What the service's routes answer, as far as the page reads it. */
 
+/** A label of cells: a batch, or a category of a covariate. */
 export type LabelValue = string | number | boolean;
 
+/** A categorical input of a model. */
 export interface CategoricalField {
+  /** Column of `obs` that the model was set up with. */
   key: string;
+  /** The labels it knows. */
   categories: LabelValue[];
 }
 

@@ -40,6 +40,8 @@ export interface Report {
   counts: string;
   genes: Coverage;
   proteins: Coverage;
+  /** Sentences on why genes or proteins may be missing, as the file's names tell. */
+  hints: string[];
   warnings: Notice[];
 }
 

@@ -98,6 +98,7 @@ const worker: CellWorker = {
         counts: made.counts,
         genes: coverageOf(answer.genes),
         proteins: coverageOf(answer.proteins),
+        hints: made.hints,
         warnings: notices.all,
       };
     });

@@ -32,6 +32,7 @@ function planOf(nCells: number, value = (cell: number) => (cell % 200) + 1): Pla
     categorical: {},
     continuous: {},
     allowNonInteger: false,
+    hints: [],
   };
 }
 

@@ -3,6 +3,8 @@ import { checkRows } from "../../src/planning/check_rows";
 import { NO_CHOICE } from "../../src/planning/contract";
 import { kindOf } from "../../src/planning/number_kind";
 import { plan, questions } from "../../src/planning/plan";
+import { openFiles } from "../../src/reading/open";
+import { fileOf } from "../reading/files";
 import { cardOf, matrixOf, studyOf, tableOf } from "./tables";
 
 const COUNTS = [
@@ -75,7 +77,7 @@ describe("the raw counts", () => {
 
   test("may have fractions when a person allows it", () => {
     const layers = { X: [[1, 2, 40.5, 3]] };
-    expect(layerOf(layers)?.why).toMatch(/allow fractions/);
+    expect(layerOf(layers)?.why).toMatch(/tick "Take counts with fractions"/);
     expect(layerOf(layers, { ...NO_CHOICE, allowNonInteger: true })).toMatchObject({ found: "X" });
   });
 
@@ -83,6 +85,20 @@ describe("the raw counts", () => {
     expect(layerOf({ X: LOG, counts: LOG })?.why).toMatch(
       /nowhere in it: looked at X, layer counts.*before sc.pp.normalize_total/,
     );
+  });
+
+  test("are not said to be missing where they cannot be read; a layer that can be is told", async () => {
+    const study = await openFiles([fileOf("half.h5ad")]);
+    const card = cardOf({ genes: ["0"], proteins: ["CD3"] });
+    const [layer] = questions(study, card, NO_CHOICE);
+    expect(layer).toMatchObject({ id: "layer", found: null });
+    expect(layer.why).toMatch(
+      /^X in half.h5ad is not numbers that can be read.*adata.X.astype\("float32"\).* Or choose layer counts, which is counts\.$/,
+    );
+    const chosen = { ...NO_CHOICE, layer: "counts" };
+    const proteins = questions(study, card, chosen).find(({ id }) => id === "proteins");
+    expect(proteins?.options[0]).toMatchObject({ value: "adt", problem: expect.stringMatching(/^obsm\/adt in half/) });
+    expect(plan(study, card, { ...chosen, proteins: "none" }).genes.names).toEqual(["0"]);
   });
 
   test("no cells", () => {
@@ -106,7 +122,7 @@ describe("each row is looked at", () => {
         [1.5, 2],
         [0, 1],
       ]),
-    ).toThrow(/has 1.5, no whole number, in the cell cell1;.*allow fractions/);
+    ).toThrow(/has 1.5, no whole number, in the cell cell1;.*tick "Take counts with fractions"/);
     expect(() =>
       check(
         [

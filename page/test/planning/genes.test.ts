@@ -21,8 +21,10 @@ describe("names of another kind", () => {
   test("are asked for where a column of var has the model's", () => {
     const study = studyOf({ genes: IDS, var: { symbol: ["CD3E", "MS4A1", "LYZ", "NKG7"] } });
     expect(geneQuestion(study)).toMatchObject({ found: null });
-    expect(geneQuestion(study)?.why).toMatch(/none of the model's 4 genes.*symbol has 3 of them: choose it/);
-    expect(() => plan(study, cardOf(), NO_CHOICE)).toThrow(/symbol has 3 of them: choose it/);
+    expect(geneQuestion(study)?.why).toMatch(
+      /none of the model's 4 genes.*3 of them are in the column symbol of var: choose it/,
+    );
+    expect(() => plan(study, cardOf(), NO_CHOICE)).toThrow(/3 of them are in the column symbol of var: choose it/);
     expect(plan(study, cardOf(), { ...NO_CHOICE, geneColumn: "symbol" }).genes.names).toEqual(["LYZ", "CD3E", "MS4A1"]);
   });
 
@@ -38,6 +40,47 @@ describe("names of another kind", () => {
   test("is not asked where there is one kind alone", () => {
     expect(geneQuestion(studyOf({ var: { chromosome: ["1", "2", "X", "X"] } }))).toBeUndefined();
   });
+});
+
+describe("few genes are known by their names", () => {
+  const card = cardOf({ genes: Array.from({ length: 20 }, (_, gene) => `GENE${gene}`) });
+  const some = (name: (gene: number) => string, n = 20) =>
+    Array.from({ length: n }, (_, gene) => (gene === 0 ? "GENE0" : name(gene)));
+  const studyWith = (genes: string[], columns = {}) =>
+    studyOf({ genes, var: columns, layers: { X: [genes.map(() => 1)] } });
+  const ensembl = (gene: number) => `ENSG${String(gene).padStart(11, "0")}`;
+
+  test("and a column of var has most: it is asked for, and the file's names may be chosen all the same", () => {
+    const study = studyWith(some(ensembl), { symbol: card.genes });
+    expect(geneQuestion(study, card)).toMatchObject({
+      found: null,
+      why: expect.stringMatching(
+        /^only 1 of the model's 20 genes is among the names.*20 of them are in the column symbol of var: choose it/,
+      ),
+    });
+    expect(() => plan(study, card, NO_CHOICE)).toThrow(/choose it/);
+    expect(plan(study, card, { ...NO_CHOICE, geneColumn: "symbol" }).genes.names).toHaveLength(20);
+    expect(plan(study, card, { ...NO_CHOICE, geneColumn: "" }).genes.names).toEqual(["GENE0"]);
+  });
+
+  test.each([
+    [some(ensembl), /^The file has Ensembl ids and the model symbols: add a column of var with the symbols/],
+    [
+      some((gene) => `Gene${gene}`),
+      /^19 of the missing genes .* letter case; is it another species\? .*"Gene1" may be/,
+    ],
+    [some((gene) => (gene < 15 ? `GENE${gene}` : `GENE${gene}.2`)), /^5 of the missing genes .* version suffix/],
+  ])("%#: why is hinted at", (genes, message) => {
+    const { hints } = plan(studyWith(genes), card, NO_CHOICE);
+    expect(hints).toEqual([expect.stringMatching(message)]);
+  });
+
+  test.each([[some((gene) => `GENE${gene}`, 15)], [some((gene) => `OTHER${gene}`)], [[...card.genes, "more"]]])(
+    "%#: nothing is known of why",
+    (genes) => {
+      expect(plan(studyWith(genes), card, NO_CHOICE).hints).toEqual([]);
+    },
+  );
 });
 
 test("genes that are twice are refused, but not in 10x files, where the first is taken", () => {

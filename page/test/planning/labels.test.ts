@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { Choice, Label } from "../../src/planning/contract";
+import type { Choice } from "../../src/planning/contract";
 import { NO_CHOICE } from "../../src/planning/contract";
 import { plan, questions } from "../../src/planning/plan";
 import { InputError } from "../../src/reading/contract";
 import { openFiles } from "../../src/reading/open";
+import type { LabelValue } from "../../src/service/types";
 import { fileOf } from "../reading/files";
 import { cardOf, type Made, studyOf } from "./tables";
 
@@ -72,7 +73,11 @@ describe("the batch", () => {
 describe("labels are matched by type", () => {
   const numbered = cardOf({ batch: { key: "batch", categories: [1, 2] } });
   const truths = cardOf({ batch: { key: "batch", categories: [true, false] } });
-  const column = (categories: Label[]) => ({ kind: "categories" as const, categories, codes: Int32Array.of(0, 1, 0) });
+  const column = (categories: LabelValue[]) => ({
+    kind: "categories" as const,
+    categories,
+    codes: Int32Array.of(0, 1, 0),
+  });
 
   test("numbers are the model's numbers", () => {
     expect(plan(studyOf({ obs: { batch: [2, 1, 2] } }), numbered, NO_CHOICE).batch).toEqual({

@@ -30,7 +30,7 @@ test("another key may be chosen, and none", () => {
   const study = studyOf({ obsm: { mine: { rows: ROWS, names: NAMES } } });
   expect(question(study)).toMatchObject({ found: null });
   expect(question(study)?.why).toMatch(/If they are in obsm mine, choose it/);
-  expect(() => plan(study, CARD, NO_CHOICE)).toThrow(/choose "no proteins"/);
+  expect(() => plan(study, CARD, NO_CHOICE)).toThrow(/choose "No proteins were measured"/);
   expect(plan(study, CARD, { ...NO_CHOICE, proteins: "mine" }).proteins?.names).toEqual(CARD.proteins);
   expect(plan(study, CARD, { ...NO_CHOICE, proteins: "none" }).proteins).toBeNull();
   expect(() => plan(study, CARD, { ...NO_CHOICE, proteins: "nix" })).toThrow(/no proteins at nix/);
@@ -42,7 +42,7 @@ describe("a place that is no good says why", () => {
   test.each([
     [ROWS, null, /without names.*adata.uns\["adt_names"\]/],
     [ROWS, ["CD19"], /2 columns, but 1 names/],
-    [ROWS, ["anti-CD19", "CD3"], /"anti-CD19" may be its "CD19_TotalSeqB".*rename them/],
+    [ROWS, ["anti-CD19", "CD3"], /"anti-CD19" may be the model's "CD19_TotalSeqB".*rename them/],
     [
       [
         [0.5, -1.25],
@@ -136,4 +136,77 @@ test("the proteins of an h5ad file that python wrote are found by their names in
     ["CD19"],
     ["CD3", "CD14"],
   ]);
+});
+
+describe("proteins under other names", () => {
+  const card = cardOf({ proteins: ["CD3_TotalSeqB", "CD4_TotalSeqB", "PD-1_TotalSeqB"] });
+  const rows = [
+    [1, 2, 3],
+    [4, 5, 6],
+    [7, 8, 9],
+  ];
+  const hintsOf = (names: string[]) =>
+    plan(studyOf({ obsm: { protein_expression: { rows, names } } }), card, NO_CHOICE).hints;
+
+  test("beside known ones are hinted at", () => {
+    expect(hintsOf(["CD3_TotalSeqB", "CD4", "PD-1"])).toEqual([
+      '2 missing proteins are probably in obsm protein_expression under other names: "CD4" may be the model\'s "CD4_TotalSeqB", "PD-1" may be ' +
+        'the model\'s "PD-1_TotalSeqB"; rename them in the file if so, as each counts as 0 until then.',
+    ]);
+    expect(hintsOf(["CD3_TotalSeqB", "CD4", "PD-1_TotalSeqB"])).toEqual([
+      expect.stringMatching(/^1 missing protein is probably in .* under another name: "CD4" .* rename it in the file/),
+    ]);
+  });
+
+  test("are no matter where nothing is missing, or nothing is like it", () => {
+    expect(hintsOf(card.proteins)).toEqual([]);
+    expect(hintsOf(["CD3_TotalSeqB", "CD11", "CD12"])).toEqual([]);
+    expect(plan(studyOf(), card, { ...NO_CHOICE, proteins: "none" }).hints).toEqual([]);
+  });
+
+  test("at another key are an option with a problem, and named where none are found", () => {
+    const study = studyOf({
+      obsm: {
+        X_pca: { rows, names: null },
+        my_abs: { rows, names: ["CD3", "CD4", "PD-1"] },
+        scores: { rows, names: ["T", "B", "NK"] },
+      },
+    });
+    const asked = question(study, card);
+    expect(asked).toMatchObject({ found: null });
+    expect(asked?.options.map(({ value, label, problem }) => [value, label, problem === ""])).toEqual([
+      ["my_abs", "obsm my_abs", false],
+      ["scores", "obsm scores", false],
+      ["none", "No proteins were measured: each counts 0, which shifts the cells", true],
+    ]);
+    expect(asked?.options[0].problem).toMatch(
+      /none of the model's 3 proteins is in obsm my_abs.*"CD3" may be the model's "CD3_TotalSeqB".*rename them/,
+    );
+    expect(asked?.why).toMatch(
+      /They are probably in obsm my_abs under other names: "CD3" may be.*rename them in the file if so\. If they are in obsm scores, rename its columns as the model does: they are called "T", "B", "NK"\. If none were measured/,
+    );
+    expect(() => plan(study, card, { ...NO_CHOICE, proteins: "my_abs" })).toThrow(/rename them in the file if so/);
+  });
+
+  test("a place of more proteins than the usual one is asked about", () => {
+    const study = studyOf({
+      obsm: { adt: { rows, names: ["CD3_TotalSeqB", "x", "y"] }, mine: { rows, names: card.proteins } },
+    });
+    expect(question(study, card)).toMatchObject({
+      found: null,
+      why: "1 of the model's 3 proteins is in obsm adt, but 3 in obsm mine: choose where the raw counts are.",
+    });
+    expect(() => plan(study, card, NO_CHOICE)).toThrow(/choose where/);
+    expect(plan(study, card, { ...NO_CHOICE, proteins: "adt" }).proteins?.names).toEqual(["CD3_TotalSeqB"]);
+  });
+
+  test("a usual place that is no good does not hide another", () => {
+    const study = studyOf({ obsm: { adt: { rows, names: ["x", "y", "z"] }, mine: { rows, names: card.proteins } } });
+    expect(question(study, card)?.why).toMatch(/is in obsm adt.*If the raw counts are in obsm mine, choose it\./);
+  });
+});
+
+test("columns beside the genes are told in the plural", () => {
+  const study = studyOf({ genes: ["LYZ", ...CARD.proteins, "CD3E"] });
+  expect(question(study)?.why).toBe("2 of the model's 2 proteins are in the columns beside the genes");
 });

@@ -71,13 +71,12 @@ export function studyOf(made: Made = {}, proteins: Table | null = null): Study {
 /** A model of four genes that takes nothing else. */
 export function cardOf(card: Partial<ModelCard> = {}): ModelCard {
   return {
-    name: "model",
-    version: "1",
     genes: ["LYZ", "CD3E", "GNLY", "MS4A1"],
     proteins: [],
     batch: null,
     categorical_covariates: [],
     continuous_covariates: [],
+    encode_covariates: true,
     ...card,
   };
 }

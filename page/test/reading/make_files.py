@@ -85,6 +85,16 @@ def write_old(path: Path) -> None:
         file["obs/batch"].attrs["categories"] = file["obs/__categories/batch"].ref
 
 
+def write_half(path: Path) -> None:
+    """With numbers of 16 bits, which browsers cannot read."""
+    adata = anndata.AnnData(np.ones((2, 1), np.float16), obs=pd.DataFrame(index=["CELL0-1", "CELL1-1"]))
+    adata.obs["cell_type"] = np.array([1, 2], dtype=np.float16)
+    adata.obsm["adt"] = np.ones((2, 1), np.float16)
+    adata.uns["adt_names"] = np.array(["CD3"], dtype=object)
+    adata.layers["counts"] = np.ones((2, 1), np.float32)
+    adata.write_h5ad(path)
+
+
 def features(n_genes: int) -> tuple[list[str], list[str], list[str]]:
     """Symbols, of which two are the same, ids, and types; the last three are proteins."""
     symbols = [f"GENE{number}" for number in range(n_genes - 1)] + ["GENE1", *PROTEINS]
@@ -156,6 +166,7 @@ def main() -> None:
         adata.write_h5ad(folder / "cells.h5ad", compression="gzip")
         adata[:, :3].copy().write_h5ad(folder / "lzf.h5ad", compression="lzf")
         write_old(folder / "old.h5ad")
+        write_half(folder / "half.h5ad")
         expected["cells.h5ad"] = table(anndata.read_h5ad(folder / "cells.h5ad"))
         expected["old.h5ad"] = table(anndata.read_h5ad(folder / "old.h5ad"))
         protein = anndata.AnnData(counts(10, (N_CELLS, 3)), obs=pd.DataFrame(index=adata.obs_names))

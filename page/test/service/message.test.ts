@@ -47,6 +47,7 @@ function planOf(genes: PlannedColumns, more: Partial<Plan> = {}): Plan {
     categorical: {},
     continuous: {},
     allowNonInteger: false,
+    hints: [],
     ...more,
   };
 }
