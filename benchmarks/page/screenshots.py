@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ CELL = "drawn-7"
 N_COLOURS = 255
 DESK: Mapping[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: Mapping[str, Any] = {
-    "viewport": {"width": 375, "height": 740},
+    "viewport": {"width": 375, "height": 812},
     "device_scale_factor": 2,
     "is_mobile": True,
     "has_touch": True,
@@ -39,6 +40,13 @@ def page_of(browser: Browser, address: str, **options: Any) -> Iterator[ThePage]
     context.close()
 
 
+def in_sight(page: ThePage) -> bytes:
+    """What is seen of the cells without scrolling."""
+    page.page.mouse.move(0, 0)
+    page.see_it.evaluate("(one) => scrollTo({ top: one.offsetTop - 12, behavior: 'instant' })")
+    return page.page.screenshot()
+
+
 def save(picture: bytes, path: Path) -> None:
     """With a palette: a fraction of the bytes, and no difference to see."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
@@ -54,17 +62,24 @@ def main() -> None:
     with our_server(ROOT / "examples" / "models") as server, sync_playwright() as playwright:
         address = f"http://127.0.0.1:{server.facts['http_port']}"
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
-        for scheme in ("light", "dark"):
-            with page_of(browser, address, color_scheme=scheme, **DESK) as page:
-                page.use_example()
-                page.encode_all()
-                page.find_cell(CELL)
-                page.page.mouse.move(0, 0)
-                save(page.page.screenshot(full_page=True), into / f"page-{scheme}.png")
+        with page_of(browser, address, color_scheme="light", **DESK) as page:
+            page.use_example()
+            save(page.try_it.screenshot(), into / "page-report.png")
+            page.encode_all()
+            page.find_cell(CELL)
+            save(in_sight(page), into / "page-light.png")
+        with page_of(browser, address, color_scheme="dark", **DESK) as page:
+            page.use_example()
+            page.encode_all()
+            page.colour_by("uncertainty")
+            expect(page.plot).to_have_accessible_name(re.compile("uncertainty"))
+            save(in_sight(page), into / "page-dark.png")
+            expect(page.watch_it).to_contain_text("The service is ready")
+            save(page.watch_it.screenshot(), into / "page-watch.png")
         with page_of(browser, address, color_scheme="light", **PHONE) as page:
             page.use_example()
             page.encode_all()
-            save(page.page.screenshot(full_page=True), into / "page-phone.png")
+            save(in_sight(page), into / "page-phone.png")
         browser.close()
 
 
