@@ -82,6 +82,7 @@ def test_a_worker_that_cannot_be_loaded(tab: Tab, page: ThePage) -> None:
 
 def test_a_file_before_there_are_models(tabs: Callable[..., Tab], service: RunningServer) -> None:
     tab = tabs(service, path="/page/licenses.md")  # not yet the page
+    tab.expect_complaint(f"{FAILED}.* 404")  # a browser looks for an icon there
     gate = Gate(tab, MODELS)
     tab.page.goto(tab.address)
     page = ThePage(tab.page)
@@ -94,7 +95,7 @@ def test_a_file_before_there_are_models(tabs: Callable[..., Tab], service: Runni
 
 def test_a_page_opened_while_the_service_loads(tabs: Callable[..., Tab], service: RunningServer) -> None:
     tab = tabs(service, path="/page/licenses.md")
-    tab.expect_complaint(f"{FAILED}.* 503")
+    tab.expect_complaint(f"{FAILED}.* (404|503)")
     told: list[str] = []
 
     def starting(route: Route) -> None:

@@ -113,7 +113,7 @@ function csr(rows: CsrRows): { indptr: TensorInit; indices: TensorInit; data: Te
   return {
     indptr: tensor(Tensor_DType.I32, [indptr.length], indptr),
     indices: narrow
-      ? tensor(Tensor_DType.U16, [indices.length], Uint16Array.from(indices))
+      ? tensor(Tensor_DType.U16, [indices.length], new Uint16Array(indices))
       : tensor(Tensor_DType.I32, [indices.length], indices),
     data: counts(rows.data),
   };
@@ -128,8 +128,8 @@ function counts(data: Float32Array | Float64Array): TensorInit {
     else if (value > largest) largest = value;
   }
   const shape = [data.length];
-  if (whole && largest < 1 << 8) return tensor(Tensor_DType.U8, shape, Uint8Array.from(data));
-  if (whole && largest < 1 << 16) return tensor(Tensor_DType.U16, shape, Uint16Array.from(data));
+  if (whole && largest < 1 << 8) return tensor(Tensor_DType.U8, shape, new Uint8Array(data));
+  if (whole && largest < 1 << 16) return tensor(Tensor_DType.U16, shape, new Uint16Array(data));
   return data instanceof Float32Array ? tensor(Tensor_DType.F32, shape, data) : tensor(Tensor_DType.F64, shape, data);
 }
 
