@@ -128,7 +128,7 @@ def test_colours_are_explained_and_choose_cells(example: ThePage, cells: Any, tm
     expect(example.plot).to_have_accessible_name(re.compile("coloured by posterior uncertainty"))
     expect(legend).to_contain_text(re.compile(r"\d\.\d"))
     example.colour_by("library")
-    expect(example.plot).to_have_accessible_name(re.compile("coloured by library size"))
+    expect(example.plot).to_have_accessible_name(re.compile("coloured by counts of the model's genes"))
     latents = example.latents(tmp_path)
     expect(legend).to_contain_text(f"to {latents.library.max():,.0f}")
 
