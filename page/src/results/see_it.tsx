@@ -13,7 +13,7 @@ import { save, stemOf } from "../taking/save";
 import { ask, isChanged, outcomeOf, type Result } from "../trying/bench";
 
 /** Draws of a chosen cell's posterior. */
-const DRAWS = 200;
+const DRAWS = 100;
 
 /** What the cells are coloured by, as a person chose it; it stays when the cells are encoded again. */
 const chosenColour = signal<string | null>(null);
@@ -100,7 +100,7 @@ export function SeeIt({ result }: { result: Result }) {
         </p>
       ) : (
         <>
-          <div class="row">
+          <div class="row tools-above">
             <ColourChoice columns={encoded.obs} chosen={colourBy} choose={(name) => (chosenColour.value = name)} />
             <fieldset class="row bare">
               <legend class="hidden">Projection</legend>

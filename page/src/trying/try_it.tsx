@@ -101,8 +101,9 @@ function FileChoice() {
         </button>
       </p>
       <p class="small soft">
-        The file stays on this computer: it is read here, in the browser. Only the counts of the model's genes and
-        proteins and the labels that the model asks for go to this service; names of cells do not.
+        The file stays on this computer: it is read here, in the browser. To this service go the counts of the genes and
+        proteins that the model has, the labels that it asks for, and the names of other genes and proteins, so that it
+        can say which it does not know; names of cells and everything else do not.
       </p>
     </div>
   );
