@@ -62,6 +62,6 @@ function listed({ value, label, problem }: Option) {
 
 function sentence(text: string): string {
   // `obsm` is a name, and no word.
-  if (text.startsWith("obsm")) return text;
-  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.?!:]$/.test(text) ? "" : ".");
+  const first = text.startsWith("obsm") ? "o" : text.charAt(0).toUpperCase();
+  return first + text.slice(1) + (/[.?!:]$/.test(text) ? "" : ".");
 }
