@@ -25,6 +25,8 @@ export interface Projection {
   points: Float32Array;
   /** Of the two axes. */
   axes: [string, string];
+  /** For finding cells by their place, from `indexed` in nearest.ts; left out, it is made when first needed. */
+  index?: ArrayBuffer;
   /** What a person must know of it, such as that not all cells are shown. */
   note?: string;
 }

@@ -102,6 +102,8 @@ export function listen(plot: HTMLElement, view: PlotView, wishes: Wishes): () =>
   const out = (): void => wishes.hover(null);
 
   const wheel = (event: WheelEvent): void => {
+    // Else the page scrolls: who reads down must get past the plot. Pinching on a touchpad comes with `ctrlKey`.
+    if (!event.ctrlKey && !event.metaKey && !plot.matches(":focus")) return;
     event.preventDefault();
     // A wheel that counts in lines or pages moves about so many pixels.
     const pixels = event.deltaY * [1, 16, 400][event.deltaMode];

@@ -21,7 +21,6 @@ export interface LatentPlotProps {
   /** The cell whose posterior is shown. */
   pinned: number | null;
   onPin(cell: number | null): void;
-  onHover?(cell: number | null): void;
   /** Above a saved picture, such as the names of the file and of the model. */
   title: string;
   /** Takes the picture as it is seen, a PNG; left out, there is no button for it. */
@@ -29,7 +28,7 @@ export interface LatentPlotProps {
 }
 
 export function LatentPlot(props: LatentPlotProps) {
-  const { projection, colouring, cellIds, selected, onSelect, pinned, onPin, onHover, title, onPicture } = props;
+  const { projection, colouring, cellIds, selected, onSelect, pinned, onPin, title, onPicture } = props;
   const [view] = useState(() => new PlotView());
   const [lassoing, setLassoing] = useState(false);
   const [hovered, setHovered] = useState<number | null>(null);
@@ -81,10 +80,7 @@ export function LatentPlot(props: LatentPlotProps) {
           onSelect={onSelect}
           pinned={pinned}
           onPin={onPin}
-          onHover={(cell) => {
-            setHovered(cell);
-            onHover?.(cell);
-          }}
+          onHover={setHovered}
           lassoing={lassoing}
         />
         <p class="told" role="status">
@@ -97,6 +93,9 @@ export function LatentPlot(props: LatentPlotProps) {
               {Number.isFinite(projection.points[2 * told]) ? "" : " – not in this picture"}
             </>
           )}
+        </p>
+        <p class="soft moving">
+          Drag to move. Zoom with Ctrl or ⌘ and the wheel, or with the wheel alone once the plot was clicked.
         </p>
         {projection.note && <p class="soft">{projection.note}</p>}
       </div>

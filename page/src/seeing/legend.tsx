@@ -27,6 +27,7 @@ export function Legend({ colouring, colours, selected, onSelect }: LegendProps) 
           onSelect={onSelect}
         />
       )}
+      {selected !== null && <p class="soft">Pale: not selected.</p>}
     </section>
   );
 }
@@ -43,7 +44,7 @@ function Categories({ colouring, colours, selected, onSelect }: CategoriesProps)
   return (
     <ul>
       {colours.entries.map((entry, at) => (
-        <li key={entry.label}>
+        <li key={entry.categories[0] ?? -1}>
           <button
             type="button"
             aria-pressed={pressed[at]}
@@ -61,18 +62,11 @@ function Categories({ colouring, colours, selected, onSelect }: CategoriesProps)
 }
 
 function Scale({ colours }: { colours: NumberColours }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  useEffect(() => {
-    const context = canvas.current!.getContext("2d")!;
-    const image = context.createImageData(colours.scale.length, 1);
-    new Uint32Array(image.data.buffer).set(colours.scale);
-    context.putImageData(image, 0, 0);
-  }, [colours]);
-  if (Number.isNaN(colours.low)) return <p>No cell has a value.</p>;
+  if (Number.isNaN(colours.low)) return <p>No cell has a finite value.</p>;
   const cut = colours.low > colours.min || colours.high < colours.max;
   return (
     <>
-      <canvas ref={canvas} class="scale" width={colours.scale.length} height={1} />
+      <Shades scale={colours.scale} />
       <p class="ticks">
         <span>{inWords(colours.low)}</span>
         <span>{inWords((colours.low + colours.high) / 2)}</span>
@@ -86,4 +80,16 @@ function Scale({ colours }: { colours: NumberColours }) {
       {colours.missing > 0 && <p class="soft">Grey: {colours.missing.toLocaleString("en")} cells without a value.</p>}
     </>
   );
+}
+
+/** The scale from low to high. */
+function Shades({ scale }: { scale: Uint32Array }) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const context = canvas.current!.getContext("2d")!;
+    const image = context.createImageData(scale.length, 1);
+    new Uint32Array(image.data.buffer).set(scale);
+    context.putImageData(image, 0, 0);
+  }, [scale]);
+  return <canvas ref={canvas} class="scale" width={scale.length} height={1} />;
 }

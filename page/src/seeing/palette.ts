@@ -1,27 +1,43 @@
-/** Colours for any number of categories, told apart by most eyes and seen on light and on dark paper. */
+/** Colours for any number of categories, told apart by most eyes; others on light paper than on dark. */
 
 /**
- * The first ten: found by a search for the largest difference between the two most alike, as seen by usual eyes and by
- * those without red or without green cones, within what is seen on white and on dark paper.
+ * The first ten: found by a search for the largest difference between the two most alike (and to the grey of missing
+ * values), as seen by usual eyes and by those without red or without green cones, among the colours that are not dull,
+ * not glaring, not almost black, and have a contrast of 3 to the page's paper. Those at the same place are of a like
+ * hue where possible.
  */
-const FIRST = [0x1482ff, 0xe2a409, 0x006d60, 0xd14100, 0x08b8f1, 0xff38ac, 0x7cab4f, 0x841fac, 0x724e2a, 0xff8e98];
+const FIRST = {
+  light: [0x008cff, 0xdc6400, 0x3ca064, 0xa000b4, 0x505000, 0xff2850, 0x145078, 0xb478b4, 0x8c143c, 0x2850f0],
+  dark: [0x5078f0, 0xdca028, 0x3c7800, 0xb43ca0, 0xc8f078, 0xc81450, 0x00a0dc, 0xffc8ff, 0xffa08c, 0x14ffc8],
+};
 
-/** As many colours as asked for, 0xffBBGGRR; the same position always has the same colour. */
-export function categoryColours(n: number): Uint32Array {
-  const colours = new Uint32Array(n);
-  for (let i = 0; i < n; i++) colours[i] = i < FIRST.length ? packed(FIRST[i]) : generated(i - FIRST.length);
-  return colours;
+/** Lightness and chroma, in turn, of the others. */
+const LEVELS = {
+  light: [
+    [0.6, 0.14],
+    [0.46, 0.13],
+    [0.35, 0.1],
+  ],
+  dark: [
+    [0.7, 0.14],
+    [0.58, 0.13],
+    [0.84, 0.1],
+  ],
+};
+
+/** As many colours as asked for, 0xffBBGGRR; the same position always has the same colour on the same paper. */
+export function categoryColours(n: number, dark: boolean): Uint32Array {
+  const paper = dark ? "dark" : "light";
+  const first = FIRST[paper];
+  return Uint32Array.from({ length: n }, (_, i) =>
+    i < first.length ? packed(first[i]) : generated(i - first.length, LEVELS[paper]),
+  );
 }
 
 /** Hues a golden angle apart, on three levels of lightness in turn. */
-function generated(i: number): number {
-  const hue = (290 + i * 137.508) % 360;
-  const [lightness, chroma] = [
-    [0.68, 0.14],
-    [0.54, 0.13],
-    [0.78, 0.1],
-  ][i % 3];
-  return fromOklch(lightness, chroma, hue);
+function generated(i: number, levels: number[][]): number {
+  const [lightness, chroma] = levels[i % levels.length];
+  return fromOklch(lightness, chroma, (290 + i * 137.508) % 360);
 }
 
 /** From OKLCH (Ottosson 2020) to sRGB, what is outside cut off; 0xffBBGGRR. */

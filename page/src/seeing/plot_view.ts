@@ -10,6 +10,8 @@ import type { Corner } from "./selection";
 import { type Theme, themeOf } from "./theme";
 
 const MARGIN = 28;
+/** Cells nearer to the edge count as outside; less than `MARGIN`, or showing all would not show the outermost ones. */
+const EDGE = 8;
 const SEED = 1;
 /** Denser screens get no finer pictures: a frame's work grows with its square. */
 const FINEST = 2;
@@ -26,8 +28,6 @@ export class PlotView {
   height = 0;
   camera: Camera = { x: 0, y: 0, scale: 1 };
   theme: Theme | null = null;
-  /** Milliseconds that the last painting of points took. */
-  lastPaint = 0;
   private whole: Camera = { x: 0, y: 0, scale: 1 };
   private moved = false;
   private ratio = 1;
@@ -109,12 +109,12 @@ export class PlotView {
     this.draw(true);
   }
 
-  /** Moves the picture so that the cell is well within it. */
+  /** Moves the picture where the cell is outside it, so that the cell is in the middle. */
   reveal(cell: number): void {
     const at = this.pixelOf(cell);
     if (at === null) return;
-    const inside = at[0] > MARGIN && at[1] > MARGIN && at[0] < this.width - MARGIN && at[1] < this.height - MARGIN;
-    if (!inside) this.pan(this.width / 2 - at[0], this.height / 2 - at[1]);
+    const isSeen = at[0] > EDGE && at[1] > EDGE && at[0] < this.width - EDGE && at[1] < this.height - EDGE;
+    if (!isSeen) this.pan(this.width / 2 - at[0], this.height / 2 - at[1]);
   }
 
   /** Where a cell is, in CSS pixels; null: it is not part of the picture. */
@@ -140,9 +140,8 @@ export class PlotView {
     return this.nearest.at(x, y, Number.MAX_VALUE ** 0.5);
   }
 
-  /** Built once for a projection: some 20 to 70 ms for 100,000 points. */
   private get nearest(): Nearest {
-    this.index ??= new Nearest(this.projection?.points ?? new Float32Array(0));
+    this.index ??= new Nearest(this.projection?.points ?? new Float32Array(0), this.projection?.index);
     return this.index;
   }
 
@@ -164,7 +163,6 @@ export class PlotView {
     const [width, height] = [Math.round(this.width * this.ratio), Math.round(this.height * this.ratio)];
     if (below === null || projection === null || theme === null || width < 1 || height < 1) return;
     if (this.colours.length !== projection.points.length / 2) return;
-    const began = performance.now();
     const context = below.getContext("2d", { alpha: false })!;
     if (this.image === null || this.image.width !== width || this.image.height !== height) {
       [below.width, below.height] = [width, height];
@@ -180,7 +178,6 @@ export class PlotView {
     const camera = { ...this.camera, scale: this.camera.scale * this.ratio };
     paint(pixels, width, height, scene, camera, this.brush(this.ratio), theme.paperPixel);
     context.putImageData(this.image, 0, 0);
-    this.lastPaint = performance.now() - began;
   }
 
   /** How points look at the present zoom. */

@@ -2,6 +2,7 @@
 
 import { expose, transfer } from "comlink";
 import type { Projection } from "./contract";
+import { indexed } from "./nearest";
 import { pca } from "./pca";
 import { type UmapProgress, umap } from "./umap";
 
@@ -25,7 +26,8 @@ const work = {
 };
 
 function sent(projection: Projection): Projection {
-  return transfer(projection, [projection.points.buffer]);
+  const index = indexed(projection.points);
+  return transfer({ ...projection, index }, [projection.points.buffer, index]);
 }
 
 export type ProjectionWork = typeof work;

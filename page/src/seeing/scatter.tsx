@@ -24,7 +24,7 @@ export interface ScatterProps {
   /** A cell was clicked (or chosen by Enter); null: a place without one. */
   onPin(cell: number | null): void;
   /** A cell is pointed at; null: none is. */
-  onHover?(cell: number | null): void;
+  onHover(cell: number | null): void;
   /** Whether dragging draws around cells; dragging with Shift always does. */
   lassoing: boolean;
 }
@@ -46,7 +46,7 @@ export function Scatter(props: ScatterProps) {
       hover: (cell) => {
         if (cell === latest.current.hovered) return;
         setHovered(cell);
-        latest.current.props.onHover?.(cell);
+        latest.current.props.onHover(cell);
       },
       pin: (cell) => latest.current.props.onPin(cell),
       surround: (line) => latest.current.props.onSelect(within(line, latest.current.props.projection.points)),

@@ -93,7 +93,7 @@ export function summaryOf(mask: Uint8Array, colouring: Colouring, colours: Categ
     let n = 0;
     for (let cell = 0; cell < mask.length; cell++) {
       const value = colouring.values[cell];
-      if (mask[cell] === 0 || !Number.isFinite(value)) continue;
+      if (mask[cell] === 0 || Number.isNaN(value)) continue;
       sum += value;
       n++;
     }

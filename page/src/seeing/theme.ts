@@ -15,13 +15,19 @@ export interface Theme {
 
 /** Reads the variables that the page's style sheet gives for light and for dark. */
 export function themeOf(element: Element): Theme {
-  const style = getComputedStyle(element);
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const read = (name: string, light: string, night: string): string =>
-    style.getPropertyValue(name).trim() || (dark ? night : light);
+  const night = matchMedia("(prefers-color-scheme: dark)").matches;
+  // As a colour, not as a variable: a variable is given back as it is written, which may be a function of the theme.
+  const probe = document.createElement("i");
+  probe.hidden = true;
+  (element.parentElement ?? element).append(probe);
+  const style = getComputedStyle(probe);
+  const read = (name: string, light: string, dark: string): string => {
+    probe.style.color = `var(${name}, ${night ? dark : light})`;
+    return style.color;
+  };
   const paper = read("--paper", "#ffffff", "#14181d");
   const [red, green, blue] = parsed(paper);
-  return {
+  const theme: Theme = {
     dark: 0.299 * red + 0.587 * green + 0.114 * blue < 128,
     paper,
     ink: read("--ink", "#1c2127", "#e8ecf0"),
@@ -30,6 +36,8 @@ export function themeOf(element: Element): Theme {
     accent: read("--accent", "#0b62b8", "#6db3f2"),
     paperPixel: rgb(red, green, blue),
   };
+  probe.remove();
+  return theme;
 }
 
 /** Red, green and blue of any colour that CSS can write. */

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { coloursOf, inWords, MISSING, rangeOf, valueText } from "../../src/seeing/colours";
 import type { CategoryColouring, NumberColouring } from "../../src/seeing/contract";
-import { categoryColours, css, packed } from "../../src/seeing/palette";
 
 const types: CategoryColouring = {
   kind: "categories",
@@ -26,6 +25,15 @@ describe("categories", () => {
     expect(new Set([b, t, nk, none]).size).toBe(4);
   });
 
+  test("that are called as missing ones are usually called are told from them", () => {
+    const named: CategoryColouring = { ...types, categories: ["no value", "unused", "T", "NK"] };
+    const colours = coloursOf(named, false);
+    if (colours.kind !== "categories") throw new Error("not categories");
+    expect(colours.entries.map(({ label }) => label)).toEqual(["no value", "T", "NK", "cells without a value"]);
+    expect(valueText(named, 0)).toBe("no value");
+    expect(valueText(named, 4)).toBe("cells without a value");
+  });
+
   test("beyond a hundred, the rarest share one colour", () => {
     const codes = Int32Array.from(Array.from({ length: 150 }, (_, code) => Array(code + 1).fill(code)).flat());
     const categories = Array.from({ length: 150 }, (_, code) => `c${code}`);
@@ -39,79 +47,6 @@ describe("categories", () => {
     expect(colours.colours[0]).toBe(other.colour);
     expect(colours.colours[codes.length - 1]).not.toBe(other.colour);
     expect(colours.entries.reduce((sum, entry) => sum + entry.count, 0)).toBe(codes.length);
-  });
-});
-
-/** Lightness and the two colour axes of CIE Lab, D65, of linear light. */
-function lab([red, green, blue]: number[]): number[] {
-  const f = (t: number): number => (t > 216 / 24389 ? Math.cbrt(t) : ((24389 / 27) * t + 16) / 116);
-  const x = f((0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505);
-  const y = f(0.2126 * red + 0.7152 * green + 0.0722 * blue);
-  const z = f((0.0193 * red + 0.1192 * green + 0.9505 * blue) / 1.089);
-  return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
-}
-
-function linear(colour: number): number[] {
-  return [colour & 0xff, (colour >>> 8) & 0xff, (colour >>> 16) & 0xff].map((byte) => {
-    const light = byte / 255;
-    return light <= 0.04045 ? light / 12.92 : ((light + 0.055) / 1.055) ** 2.4;
-  });
-}
-
-/** How eyes without red or green cones see it (Machado 2009, severity 1, on linear light). */
-const EYES: Record<string, number[][]> = {
-  usual: [
-    [1, 0, 0],
-    [0, 1, 0],
-    [0, 0, 1],
-  ],
-  deutan: [
-    [0.367322, 0.860646, -0.227968],
-    [0.280085, 0.672501, 0.047413],
-    [-0.01182, 0.04294, 0.968881],
-  ],
-  protan: [
-    [0.152286, 1.052583, -0.204868],
-    [0.114503, 0.786281, 0.099216],
-    [-0.003882, -0.048116, 1.051998],
-  ],
-};
-
-describe("the palette", () => {
-  const ten = Array.from(categoryColours(10));
-
-  test.each(Object.entries(EYES))("tells the first ten apart for %s eyes", (eyes, matrix) => {
-    const seen = ten.map((colour) => {
-      const light = linear(colour);
-      return lab(matrix.map((row) => Math.max(0, row[0] * light[0] + row[1] * light[1] + row[2] * light[2])));
-    });
-    const least = eyes === "usual" ? 40 : 20;
-    for (let i = 0; i < 10; i++) {
-      for (let j = 0; j < i; j++) {
-        const apart = Math.hypot(...seen[i].map((value, axis) => value - seen[j][axis]));
-        expect(apart, `${i + 1} and ${j + 1}`).toBeGreaterThan(least);
-      }
-    }
-  });
-
-  test("is seen on white and on dark paper", () => {
-    for (const colour of categoryColours(100)) {
-      const [red, green, blue] = linear(colour);
-      const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-      expect(1.05 / (light + 0.05)).toBeGreaterThan(1.7);
-      expect((light + 0.05) / (0.009 + 0.05)).toBeGreaterThan(2.2);
-    }
-  });
-
-  test("has a hundred different colours, whose first ones do not depend on how many are asked for", () => {
-    const hundred = Array.from(categoryColours(100));
-    expect(new Set(hundred).size).toBe(100);
-    expect(hundred.slice(0, 10)).toEqual(ten);
-  });
-
-  test("is stored as pixels are", () => {
-    expect(packed(0x102030)).toBe(0xff302010);
-    expect(css(0xff302010)).toBe("rgb(16 32 48)");
   });
 });
 
@@ -150,10 +85,37 @@ describe("numbers", () => {
     expect(Array.from(none.colours)).toEqual([MISSING, MISSING]);
   });
 
-  test("are told to four digits", () => {
-    expect(inWords(1234567)).toBe("1,235,000");
+  test("that are infinite have the colour of the end, and are not called missing", () => {
+    const values = Float32Array.from([1, 2, Infinity, -Infinity, Number.NaN, 3]);
+    const colours = coloursOf({ kind: "numbers", title: "", values }, false);
+    if (colours.kind !== "numbers") throw new Error("not numbers");
+    expect(colours.colours[2]).toBe(colours.scale[255]);
+    expect(colours.colours[3]).toBe(colours.scale[0]);
+    expect(colours.missing).toBe(1);
+    expect([colours.min, colours.max]).toEqual([-Infinity, Infinity]);
+    expect(colours.low).toBeGreaterThanOrEqual(1);
+    expect(colours.high).toBeLessThanOrEqual(3);
+    const all = coloursOf({ kind: "numbers", title: "", values: new Float32Array(2).fill(Infinity) }, false);
+    expect(Array.from(all.colours)).toEqual([colours.scale[255], colours.scale[255]]);
+  });
+
+  test("are told to four digits, or to the last before the point", () => {
+    expect(inWords(1234567)).toBe("1,234,567");
+    expect(inWords(12345.6)).toBe("12,346");
+    expect(inWords(999.96)).toBe("1,000");
     expect(inWords(0.000123456)).toBe("0.0001235");
+    expect(inWords(1.23456e-9)).toBe("1.235e-9");
+    expect(inWords(0)).toBe("0");
+    expect(inWords(-2.5)).toBe("-2.5");
+    expect(inWords(1e20)).toBe("1e+20");
     expect(inWords(Number.NaN)).toBe("no value");
+    expect(inWords(Infinity)).toBe("infinity");
+    expect(inWords(-Infinity)).toBe("-infinity");
+  });
+
+  test("that are large and differ are told differently", () => {
+    const large = Float32Array.from([2 ** 40, 2 ** 40 + 2 ** 18, 2 ** 40 + 2 ** 19]);
+    expect(Array.from(large, inWords)).toEqual(["1,099,511,627,776", "1,099,511,889,920", "1,099,512,152,064"]);
   });
 });
 

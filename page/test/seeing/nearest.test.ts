@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { suggestions } from "../../src/seeing/find_cell";
-import { Nearest } from "../../src/seeing/nearest";
+import { indexed, Nearest } from "../../src/seeing/nearest";
 import { seededRandom } from "../../src/seeing/random";
 
 test("the nearest cell is the one that looking at all of them finds", () => {
@@ -8,6 +7,8 @@ test("the nearest cell is the one that looking at all of them finds", () => {
   const points = Float32Array.from({ length: 4000 }, () => random() * 10);
   for (let cell = 0; cell < 2000; cell += 7) points[2 * cell] = Number.NaN;
   const nearest = new Nearest(points);
+  // As it comes from a worker.
+  const sent = new Nearest(points, structuredClone(indexed(points)));
   for (let k = 0; k < 50; k++) {
     const [x, y] = [random() * 10, random() * 10];
     let best = -1;
@@ -16,6 +17,7 @@ test("the nearest cell is the one that looking at all of them finds", () => {
       if (Number.isFinite(points[2 * cell]) && (best < 0 || far(cell) < far(best))) best = cell;
     }
     expect(nearest.at(x, y, 3)).toBe(best);
+    expect(sent.at(x, y, 3)).toBe(best);
   }
 });
 
@@ -31,12 +33,4 @@ test("arrows go to the next cell in their quarter", () => {
   expect(nearest.towards(0, -1, 0)).toBe(3);
   expect(nearest.towards(0, 0, 1)).toBe(4);
   expect(nearest.towards(0, 0, -1)).toBeNull();
-});
-
-test("names are suggested by a part of them, twenty at most", () => {
-  const ids = Array.from({ length: 100 }, (_, i) => `CELL-${i}`);
-  expect(suggestions(ids, "L-42")).toEqual([42]);
-  expect(suggestions(ids, "CELL")).toHaveLength(20);
-  expect(suggestions(ids, "")).toEqual([]);
-  expect(suggestions(ids, "nothing")).toEqual([]);
 });
