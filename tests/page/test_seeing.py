@@ -165,7 +165,15 @@ def test_the_plot_moves_and_comes_back(tab: Tab, example: ThePage) -> None:
     tab.page.mouse.move(0, 0)
     before = example.plot.screenshot()
     tab.page.mouse.move(*middle)
+    tab.page.mouse.wheel(0, -400)  # scrolls the page, as everywhere
+    tab.page.mouse.move(0, 0)
+    example.plot.scroll_into_view_if_needed()
+    assert example.plot.screenshot() == before
+    box = example.plot_box()
+    tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.page.keyboard.down("Control")
     tab.page.mouse.wheel(0, -400)
+    tab.page.keyboard.up("Control")
     tab.page.mouse.move(0, 0)
     assert tab.comes_to(lambda: example.plot.screenshot() != before)
     example.button("Show all").click()
