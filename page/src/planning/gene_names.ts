@@ -20,19 +20,26 @@ const SPELLINGS: { what: string; key: (name: string) => string; advice: string }
   },
 ];
 
+/** Names that are of one alone. */
+export function apart(ours: readonly string[], theirs: readonly string[]): { missing: string[]; extra: string[] } {
+  const areOurs = new Set(ours);
+  const areTheirs = new Set(theirs);
+  return { missing: ours.filter((name) => !areTheirs.has(name)), extra: theirs.filter((name) => !areOurs.has(name)) };
+}
+
 /** Why genes of the model are not among the names of the file, as far as the names tell; empty: they do not. */
-export function difference(missing: readonly string[], theirs: readonly string[], nModel: number): string {
-  const areTheirs = areMostlyEnsembl(theirs);
+export function difference(missing: readonly string[], extra: readonly string[], nModel: number): string {
+  const areTheirs = areMostlyEnsembl(extra);
   if (2 * missing.length > nModel && areTheirs !== areMostlyEnsembl(missing)) {
     const [has, wants] = areTheirs ? ["Ensembl ids", "symbols"] : ["symbols", "Ensembl ids"];
     return (
-      `The file has ${has} and the model ${wants}: add a column of var with the ${wants} of your genes, drop the file again, and choose it for the ` +
-      "names of the genes."
+      `The file has ${has} and the model ${wants}: name your genes by ${wants}, or add a column of var with them, and drop the file ` +
+      "again."
     );
   }
   const found = SPELLINGS.map((spelling) => ({
     ...spelling,
-    pairs: paired(missing, theirs, (name) => [spelling.key(name)]),
+    pairs: paired(missing, extra, (name) => [spelling.key(name)]),
   }));
   const { what, pairs, advice } = found.reduce((best, one) => (one.pairs.length > best.pairs.length ? one : best));
   return pairs.length < Math.max(1, LEAST_GAIN * nModel)

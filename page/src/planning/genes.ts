@@ -3,12 +3,12 @@
 import { InputError, type Table } from "../reading/contract";
 import type { Choice, ModelCard, Option, PlannedColumns, Question } from "./contract";
 import { placeOf } from "./counts";
-import { difference } from "./gene_names";
+import { apart, difference } from "./gene_names";
 import { counted, examples, shown } from "./shown";
 
 const GENE_TYPES = new Set(["gene expression", "gene_expression", "rna", "gene", "gex"]);
 const TYPE_COLUMNS = ["feature_types", "feature_type"];
-/** With less of the model's genes another column of names is asked for, where one has more. */
+/** The share of the model's genes below which the service refuses, as each that is missing counts 0. */
 const LEAST_COVERAGE = 0.5;
 
 /** What each column measures, in lower case; null: no column of `var` tells. */
@@ -94,7 +94,7 @@ export function planGenes(table: Table, layer: string, card: ModelCard, choice: 
     });
     return { matrix, place, target, names: [...card.genes], extra: [] };
   }
-  if (taken.nKnown === 0 || (choice.geneColumn === null && fitsBetter(taken, found, card) !== null)) {
+  if (!isEnough(taken, card)) {
     throw new InputError(fewKnown(table, card, taken, found));
   }
   return { matrix, place, target, ...matched(table, card, names, positions, target, taken.column) };
@@ -147,15 +147,14 @@ export function geneQuestion(table: Table, layer: string, card: ModelCard, choic
     return null;
   }
   const total = card.genes.length;
-  const option = ({ column, names, nKnown }: Naming): Option => ({
-    value: column,
-    label: `${called(column)} (like ${examples(names, 2)}): ${nKnown.toLocaleString("en")} of the model's ${counted(total, "gene")}`,
-    problem:
-      nKnown === 0
-        ? `none of the model's genes is known by these names; its own are like ${examples(card.genes, 2)}`
-        : "",
+  const option = (naming: Naming): Option => ({
+    value: naming.column,
+    label: `${called(naming.column)} (like ${examples(naming.names, 2)}): ${naming.nKnown.toLocaleString("en")} of the model's ${counted(total, "gene")}`,
+    problem: isEnough(naming, card)
+      ? ""
+      : `at least half are needed; the model's names are like ${examples(card.genes, 2)}`,
   });
-  const isFound = taken.nKnown > 0 && fitsBetter(taken, found, card) === null;
+  const isFound = isEnough(taken, card);
   return {
     id: "geneColumn",
     label: "Names of the genes",
@@ -171,31 +170,34 @@ function known({ nKnown }: Naming, card: ModelCard): string {
   return `${nKnown.toLocaleString("en")} of the model's ${counted(card.genes.length, "gene")} ${nKnown === 1 ? "is" : "are"}`;
 }
 
-/** Other names of most of the model's genes, where few are known by those that are taken; null: there are none. */
-function fitsBetter(taken: Naming, found: Naming[], card: ModelCard): Naming | null {
-  const least = LEAST_COVERAGE * card.genes.length;
-  const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
-  return taken.nKnown < least && best.nKnown >= least ? best : null;
+function isEnough({ nKnown }: Naming, card: ModelCard): boolean {
+  return nKnown > 0 && nKnown >= LEAST_COVERAGE * card.genes.length;
 }
 
 function fewKnown(table: Table, card: ModelCard, taken: Naming, found: Naming[]): string {
-  const few =
-    taken.nKnown === 0 ? `none of the model's ${counted(card.genes.length, "gene")} is` : `only ${known(taken, card)}`;
+  const isNone = taken.nKnown === 0;
+  const { missing, extra } = apart(card.genes, taken.names);
+  const few = isNone ? `none of the model's ${counted(card.genes.length, "gene")} is` : `only ${known(taken, card)}`;
   const text =
-    `${few} among the names of the genes in ${table.title}: the file's are like ${examples(taken.names)}, the model's like ` +
-    examples(card.genes);
-  const better = fitsBetter(taken, found, card);
-  if (better !== null) {
-    return `${text}. ${better.nKnown.toLocaleString("en")} of them are in ${called(better.column)}: choose it for the names of the genes.`;
+    `${few} among the names of the genes in ${table.title}: the file's are like ${examples(extra)}, the model's like ` +
+    examples(missing);
+  const best = found.reduce((best, naming) => (naming.nKnown > best.nKnown ? naming : best), taken);
+  if (isEnough(best, card)) {
+    return `${text}. ${best.nKnown.toLocaleString("en")} of them are in ${called(best.column)}: choose it for the names of the genes.`;
   }
-  const why = difference(card.genes, taken.names, card.genes.length);
-  return why === "" ? `${text}; is it the right model for these cells?` : `${text}. ${why}`;
+  const why = difference(missing, extra, card.genes.length);
+  if (why !== "") {
+    return `${text}. ${why}`;
+  }
+  return isNone
+    ? `${text}; is it the right model for these cells?`
+    : `${text}. At least half are needed, as each that is missing counts as 0: use a file with all genes, not only the most variable ones, or ` +
+        "another model.";
 }
 
 /** Why genes of the model may be missing, for a person; empty: nothing is known. */
 export function geneHints({ names, extra }: PlannedColumns, card: ModelCard): string[] {
-  const isThere = new Set(names);
-  const missing = card.genes.filter((name) => !isThere.has(name));
+  const { missing } = apart(card.genes, names);
   const why = difference(missing, extra, card.genes.length);
   return why === "" ? [] : [why];
 }

@@ -10,8 +10,6 @@ export interface Told {
 
 /** Below this share of the model's columns cells shift noticeably. */
 const NEARLY_ALL = 0.95;
-/** Below this share the names are more likely at fault than a selection of genes. */
-const HALF = 0.5;
 
 export function toldOfGenes(report: Report): Told[] {
   const { genes: coverage } = report;
@@ -25,12 +23,7 @@ export function toldOfGenes(report: Report): Told[] {
       `${areMissing(missing, "gene")}, as if not expressed${named(report, "missing_genes", coverage.missing)}.`,
     );
   }
-  if (share < HALF) {
-    sentences.push(
-      "With so few of them the latent space tells little of your cells: is the model of the right species and tissue, and are the genes " +
-        "called as the model calls them?",
-    );
-  } else if (share < NEARLY_ALL) {
+  if (share < NEARLY_ALL) {
     sentences.push(
       "Cells may lie elsewhere than with all of them. If the file holds a selection of genes, such as the most variable ones, use one with " +
         "all genes.",

@@ -50,37 +50,41 @@ describe("few genes are known by their names", () => {
     studyOf({ genes, var: columns, layers: { X: [genes.map(() => 1)] } });
   const ensembl = (gene: number) => `ENSG${String(gene).padStart(11, "0")}`;
 
-  test("and a column of var has most: it is asked for, and the file's names may be chosen all the same", () => {
+  test("and a column of var has most: it is asked for", () => {
     const study = studyWith(some(ensembl), { symbol: card.genes });
-    expect(geneQuestion(study, card)).toMatchObject({
+    const asked = geneQuestion(study, card);
+    expect(asked).toMatchObject({
       found: null,
       why: expect.stringMatching(
         /^only 1 of the model's 20 genes is among the names.*20 of them are in the column symbol of var: choose it/,
       ),
     });
+    expect(asked?.options.map(({ problem }) => problem === "")).toEqual([false, true]);
     expect(() => plan(study, card, NO_CHOICE)).toThrow(/choose it/);
+    expect(() => plan(study, card, { ...NO_CHOICE, geneColumn: "" })).toThrow(/choose it/);
     expect(plan(study, card, { ...NO_CHOICE, geneColumn: "symbol" }).genes.names).toHaveLength(20);
-    expect(plan(study, card, { ...NO_CHOICE, geneColumn: "" }).genes.names).toEqual(["GENE0"]);
   });
 
   test.each([
-    [some(ensembl), /^The file has Ensembl ids and the model symbols: add a column of var with the symbols/],
     [
-      some((gene) => `Gene${gene}`),
-      /^19 of the missing genes .* letter case; is it another species\? .*"Gene1" may be/,
+      some(ensembl),
+      /^only 1 of .*\. The file has Ensembl ids and the model symbols: name your genes by symbols, or add a column of var/,
     ],
-    [some((gene) => (gene < 15 ? `GENE${gene}` : `GENE${gene}.2`)), /^5 of the missing genes .* version suffix/],
-  ])("%#: why is hinted at", (genes, message) => {
-    const { hints } = plan(studyWith(genes), card, NO_CHOICE);
-    expect(hints).toEqual([expect.stringMatching(message)]);
+    [some((gene) => `Gene${gene}`), /19 of the missing genes .* letter case; is it another species\? .*"Gene1" may be/],
+    [some((gene) => `OTHER${gene}`), /At least half are needed.*not only the most variable ones, or another model\.$/],
+    [some((gene) => `GENE${gene}`, 9), /^only 9 of .*At least half are needed/],
+  ])("%#: too few, and why is told", (genes, message) => {
+    expect(() => plan(studyWith(genes), card, NO_CHOICE)).toThrow(message);
   });
 
-  test.each([[some((gene) => `GENE${gene}`, 15)], [some((gene) => `OTHER${gene}`)], [[...card.genes, "more"]]])(
-    "%#: nothing is known of why",
-    (genes) => {
-      expect(plan(studyWith(genes), card, NO_CHOICE).hints).toEqual([]);
-    },
-  );
+  test("or by another spelling: it is hinted at", () => {
+    const hintsOf = (genes: string[]) => plan(studyWith(genes), card, NO_CHOICE).hints;
+    expect(hintsOf(some((gene) => (gene < 15 ? `GENE${gene}` : `GENE${gene}.2`)))).toEqual([
+      expect.stringMatching(/^5 of the missing genes .* version suffix .*"GENE15.2" may be the model's "GENE15"/),
+    ]);
+    expect(hintsOf(some((gene) => `GENE${gene}`, 10))).toEqual([]);
+    expect(hintsOf([...card.genes, "more"])).toEqual([]);
+  });
 });
 
 test("genes that are twice are refused, but not in 10x files, where the first is taken", () => {

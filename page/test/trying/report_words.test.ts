@@ -48,13 +48,6 @@ describe("of genes", () => {
       { text: "1 gene of the file is unknown to the model and not used: Z.", tone: "" },
     ]);
   });
-
-  test("few are known: nothing is usual, and the names are asked about", () => {
-    const [first, second] = genes(coverage(3, 1997, 30_000));
-    expect(first.text).toMatch(/\(0\.1 %\).*right species.*called as the model calls them/);
-    expect(first.text).not.toMatch(/variable/);
-    expect(second.text).not.toMatch(/usual/);
-  });
 });
 
 describe("of proteins", () => {
