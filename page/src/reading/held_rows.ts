@@ -36,7 +36,11 @@ export function bytesOf(nEntries: number, nColumns: number): number {
 
 /** Refuse a matrix that a page cannot hold. */
 export function checkSize(title: string, nEntries: number, nColumns: number, advice: string): void {
-  const bytes = bytesOf(nEntries, nColumns);
+  checkBytes(title, bytesOf(nEntries, nColumns), advice);
+}
+
+/** Refuse a data set whose arrays and names would take too much. */
+export function checkBytes(title: string, bytes: number, advice: string): void {
   if (bytes > MOST_BYTES) {
     throw new InputError(
       `${title} would take ${(bytes / 1e9).toFixed(1)} GB of memory, as it does not store its counts cell by cell; ${advice}.`,

@@ -3,7 +3,7 @@
 import { InputError, type Study } from "./contract";
 import { MarketReader } from "./market_matrix";
 import { MemoryTable, type Told } from "./memory_table";
-import { gunzipped, pour, type Sink, textSink, untarred, unzipped } from "./unpack";
+import { gunzipped, pour, type Sink, textSink, Unpacked, untarred, unzipped } from "./unpack";
 
 const PARTS = {
   matrix: /matrix\.mtx(\.gz)?$/i,
@@ -23,7 +23,7 @@ export function partOf(path: string): Part | null {
 
 /** The study of three files that were dropped together. */
 export async function studyOfParts(files: File[]): Promise<Study> {
-  const trio = new Trio(files[0].name);
+  const trio = new Trio(files[0].name, new Unpacked(files.reduce((sum, file) => sum + file.size, 0)));
   for (const file of files) {
     const sink = trio.sinkOf(file.name);
     if (sink !== null) {
@@ -35,10 +35,11 @@ export async function studyOfParts(files: File[]): Promise<Study> {
 
 /** The study of a zip or (gzipped) tar archive. */
 export async function studyOfArchive(file: File, kind: "zip" | "tar"): Promise<Study> {
-  const trio = new Trio(file.name);
+  const unpacked = new Unpacked(file.size);
+  const trio = new Trio(file.name, unpacked);
   const onEntry = (entry: string) => trio.sinkOf(entry);
-  const archive = kind === "zip" ? unzipped(file.name, onEntry) : untarred(file.name, onEntry);
-  await pour(file, kind === "zip" ? archive : gunzipped(file.name, archive));
+  const archive = kind === "zip" ? unzipped(file.name, onEntry, unpacked) : untarred(file.name, onEntry);
+  await pour(file, kind === "zip" ? archive : gunzipped(file.name, archive, unpacked));
   return trio.study();
 }
 
@@ -48,7 +49,10 @@ class Trio {
   private reader: MarketReader | null = null;
   private readonly others: string[] = [];
 
-  constructor(private readonly title: string) {}
+  constructor(
+    private readonly title: string,
+    private readonly unpacked: Unpacked,
+  ) {}
 
   sinkOf(path: string): Sink | null {
     const part = partOf(path);
@@ -68,11 +72,12 @@ class Trio {
     this.paths.set(part, path);
     if (part === "matrix") {
       this.reader = new MarketReader(path);
-      return gunzipped(path, this.reader);
+      return gunzipped(path, this.reader, this.unpacked);
     }
     return gunzipped(
       path,
-      textSink((text) => this.texts.set(part, text)),
+      textSink(path, (text) => this.texts.set(part, text)),
+      this.unpacked,
     );
   }
 

@@ -1,12 +1,12 @@
 /** A Matrix Market file of counts, read byte by byte: features by cells, one entry a line. */
 
 import { InputError } from "./contract";
-import { type Columns, checkSize, columnsOf, HeldRows, Values } from "./held_rows";
+import { bytesOf, type Columns, checkBytes, columnsOf, HeldRows, Values } from "./held_rows";
 import type { Sink } from "./unpack";
 
 const NEWLINE = 10;
 const PERCENT = 37;
-const MOST_HEAD_BYTES = 1 << 20;
+const MOST_LINE_BYTES = 1 << 20;
 
 /** Takes the bytes of a `matrix.mtx`; after its end `matrix` is the counts, one row a cell. */
 export class MarketReader implements Sink {
@@ -27,8 +27,10 @@ export class MarketReader implements Sink {
     const end = bytes.lastIndexOf(NEWLINE) + 1;
     this.lines(bytes.subarray(0, end));
     this.rest = bytes.slice(end);
-    if (this.entries === null && this.rest.length > MOST_HEAD_BYTES) {
-      throw notCounts(this.name);
+    if (this.rest.length > MOST_LINE_BYTES) {
+      throw this.entries === null
+        ? notCounts(this.name)
+        : new InputError(`${this.name} is damaged: a line of it does not end; copy or download it anew.`);
     }
   }
 
@@ -91,7 +93,7 @@ class EntryList {
     private readonly nEntries: number,
   ) {
     const advice = 'write it as h5ad: scanpy.read_10x_mtx(folder).write_h5ad("cells.h5ad"), and drop that';
-    checkSize(name, nEntries, nFeatures, advice);
+    checkBytes(name, bytesOf(nEntries, nFeatures) + Float64Array.BYTES_PER_ELEMENT * nCells, advice);
     this.columns = columnsOf(nEntries, nFeatures);
     this.values = new Values(nEntries);
     this.counts = new Float64Array(nCells + 1);

@@ -2,38 +2,74 @@
 
 import Papa from "papaparse";
 import { InputError, type ObsColumn, type Study } from "./contract";
-import { type Columns, checkSize, columnsOf, HeldRows, TurnedRows, Values } from "./held_rows";
+import { type Columns, checkBytes, columnsOf, HeldRows, MOST_BYTES, TurnedRows, Values } from "./held_rows";
 import { MemoryTable, type Told } from "./memory_table";
 import { factorized } from "./stored_column";
-import { gunzipped, pour, type Sink } from "./unpack";
+import { gunzipped, pour, type Sink, Unpacked } from "./unpack";
 
 const FIRST_ENTRIES = 1 << 20;
+const NEWLINE = 10;
+/** Lines that are read at once. */
+const TEXT_BYTES = 4 << 20;
+/** A line: the names of half a million cells. */
+const MOST_LINE_BYTES = 16 << 20;
+/** What a name takes beside its characters, about. */
+const NAME_BYTES = 64;
 const MISSING = new Set(["", "NA", "NaN", "nan", "N/A", "null"]);
 
 /** Read a sheet. */
 export async function studyOfSheet(file: File): Promise<Study> {
   const reader = new SheetReader(file.name);
-  await pour(file, gunzipped(file.name, new Lines(reader)));
+  await pour(file, gunzipped(file.name, new Lines(reader), new Unpacked(file.size)));
   return reader.study();
 }
 
 /** Cuts bytes into texts of whole lines. */
 class Lines implements Sink {
   private readonly decoder = new TextDecoder();
-  private rest = "";
+  private texts: string[] = [];
+  private nHeld = 0;
 
   constructor(private readonly reader: SheetReader) {}
 
   push(piece: Uint8Array): void {
-    const text = this.rest + this.decoder.decode(piece, { stream: true });
-    const end = text.lastIndexOf("\n") + 1;
-    this.rest = text.slice(end);
-    this.reader.read(text.slice(0, end));
+    for (let at = 0; at < piece.length; at += TEXT_BYTES) {
+      const part = piece.subarray(at, at + TEXT_BYTES);
+      // Lines are read by the megabyte: piece by piece, as they are unpacked, would be slower.
+      const isDue = this.nHeld + part.length >= TEXT_BYTES;
+      const end = isDue ? part.lastIndexOf(NEWLINE) + 1 : 0;
+      if (end > 0) {
+        this.hold(part.subarray(0, end));
+        this.read();
+      }
+      this.hold(part.subarray(end));
+    }
   }
 
   end(): void {
-    this.reader.read(this.rest + this.decoder.decode());
+    this.texts.push(this.decoder.decode());
+    this.read();
   }
+
+  private hold(part: Uint8Array): void {
+    this.texts.push(this.decoder.decode(part, { stream: true }));
+    this.nHeld += part.length;
+    if (this.nHeld > MOST_LINE_BYTES) {
+      throw this.reader.tooLong();
+    }
+  }
+
+  private read(): void {
+    const text = this.texts.join("");
+    this.texts = [];
+    this.nHeld = 0;
+    this.reader.read(text);
+  }
+}
+
+/** A text of its own: part of another one, such as a field of what was read, would keep all of that in memory. */
+function own(text: string): string {
+  return ` ${text}`.slice(1);
 }
 
 class SheetReader {
@@ -48,6 +84,7 @@ class SheetReader {
   private columns: Columns = columnsOf(0, 0);
   private values = new Values(0);
   private nEntries = 0;
+  private nameBytes = 0;
 
   constructor(private readonly name: string) {}
 
@@ -64,7 +101,7 @@ class SheetReader {
 
   private line(fields: string[]): void {
     if (this.header === null) {
-      this.header = fields.map((field) => field.trim());
+      this.header = fields.map((field) => own(field.trim()));
       return;
     }
     if (this.roles === null) {
@@ -88,9 +125,9 @@ class SheetReader {
           this.add(role, Number.NaN);
         }
       } else if (role === -1) {
-        this.lineNames.push(fields[at]);
+        this.lineNames.push(this.kept(fields[at]));
       } else {
-        this.told[nTold++].texts.push(fields[at]);
+        this.told[nTold++].texts.push(this.kept(fields[at]));
       }
     }
     this.ends.push(this.nEntries);
@@ -133,15 +170,23 @@ class SheetReader {
     this.nEntries += 1;
   }
 
+  /** A name that is kept to the end. */
+  private kept(field: string): string {
+    this.nameBytes += NAME_BYTES + field.length;
+    return own(field);
+  }
+
   /** Make room for another line. */
   private grow(width: number): void {
     const needed = this.nEntries + width;
+    const entryBytes = this.columns.BYTES_PER_ELEMENT + this.values.array.BYTES_PER_ELEMENT;
+    const otherBytes = this.nameBytes + Float64Array.BYTES_PER_ELEMENT * this.ends.length;
+    const advice = 'write it as h5ad: scanpy.read_csv("cells.csv").write_h5ad("cells.h5ad"), and drop that';
+    checkBytes(this.name, needed * entryBytes + otherBytes, advice);
     if (needed <= this.columns.length) {
       return;
     }
-    const advice = 'write it as h5ad: scanpy.read_csv("cells.csv").write_h5ad("cells.h5ad"), and drop that';
-    checkSize(this.name, needed, this.names.length, advice);
-    const length = Math.ceil(1.5 * needed);
+    const length = Math.min(Math.ceil(1.5 * needed), Math.floor((MOST_BYTES - otherBytes) / entryBytes));
     const columns = columnsOf(length, this.names.length);
     columns.set(this.columns);
     this.columns = columns;
@@ -149,6 +194,12 @@ class SheetReader {
     const values = new Type(length);
     values.set(this.values.array);
     this.values.array = values;
+  }
+
+  tooLong(): InputError {
+    return new InputError(
+      `${this.name} has a line of more than ${MOST_LINE_BYTES >> 20} MB, which no sheet of counts has; is it one, or damaged?`,
+    );
   }
 
   study(): Study {

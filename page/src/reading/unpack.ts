@@ -4,6 +4,13 @@ import { Gunzip, Unzip, UnzipInflate } from "fflate";
 import { InputError } from "./contract";
 
 const PIECE_BYTES = 4 << 20;
+/** Packed bytes that are unpacked at once: deflate makes at most 1032 times as many of them. */
+const PACKED_BYTES = 1 << 14;
+/** What may come out of any file, and out of a large one, in bytes and in times its own. */
+const MOST_UNPACKED_BYTES = 1e9;
+const MOST_TIMES = 200;
+/** Lists of names, as far as a page can hold them. */
+const MOST_TEXT_BYTES = 200_000_000;
 
 /** Takes the bytes of one file. */
 export interface Sink {
@@ -19,14 +26,45 @@ export async function pour(file: Blob, sink: Sink): Promise<void> {
   sink.end();
 }
 
+/** Counts what comes out of the dropped files, packed within each other or not: a few megabytes can hold terabytes of zeros. */
+export class Unpacked {
+  private bytes = 0;
+  private readonly most: number;
+
+  /** `packedBytes`: what the files take themselves. */
+  constructor(packedBytes: number) {
+    this.most = Math.max(MOST_UNPACKED_BYTES, MOST_TIMES * packedBytes);
+  }
+
+  add(name: string, bytes: number): void {
+    this.bytes += bytes;
+    if (this.bytes > this.most) {
+      throw new InputError(
+        `${name} unpacks to more than ${(this.most / 1e9).toFixed(1)} GB, hundreds of times what was dropped, as counts hardly ` +
+          "do; is it the right file? If so, unpack it and drop what comes out.",
+      );
+    }
+  }
+}
+
+/** Hand over a piece in parts that are small enough to be unpacked at once. */
+function inParts(piece: Uint8Array, push: (part: Uint8Array) => void): void {
+  for (let at = 0; at < piece.length; at += PACKED_BYTES) {
+    push(piece.subarray(at, at + PACKED_BYTES));
+  }
+}
+
 export function isGzip(start: Uint8Array): boolean {
   return start[0] === 0x1f && start[1] === 0x8b;
 }
 
 /** A sink of bytes that may be gzipped, by what they are: many a `.gz` was unpacked without losing its name. */
-export function gunzipped(name: string, sink: Sink): Sink {
+export function gunzipped(name: string, sink: Sink, unpacked: Unpacked): Sink {
   let isPacked: boolean | null = null;
-  const gunzip = new Gunzip((piece) => sink.push(piece));
+  const gunzip = new Gunzip((piece) => {
+    unpacked.add(name, piece.length);
+    sink.push(piece);
+  });
   const inWords = (push: () => void) => {
     try {
       push();
@@ -41,7 +79,7 @@ export function gunzipped(name: string, sink: Sink): Sink {
       }
       isPacked ??= isGzip(piece);
       if (isPacked) {
-        inWords(() => gunzip.push(piece));
+        inWords(() => inParts(piece, (part) => gunzip.push(part)));
       } else {
         sink.push(piece);
       }
@@ -56,7 +94,7 @@ export function gunzipped(name: string, sink: Sink): Sink {
 }
 
 /** A sink of a zip archive; `onEntry` gives the sink of an entry, or null to pass over it. */
-export function unzipped(name: string, onEntry: (entry: string) => Sink | null): Sink {
+export function unzipped(name: string, onEntry: (entry: string) => Sink | null, unpacked: Unpacked): Sink {
   const unzip = new Unzip((entry) => {
     const sink = entry.name.endsWith("/") ? null : onEntry(entry.name);
     // One that is passed over is unpacked too: what is not begun would be kept in memory.
@@ -64,6 +102,7 @@ export function unzipped(name: string, onEntry: (entry: string) => Sink | null):
       if (error !== null) {
         throw broken(name, error);
       }
+      unpacked.add(name, piece.length);
       sink?.push(piece);
       if (isLast) {
         sink?.end();
@@ -79,7 +118,10 @@ export function unzipped(name: string, onEntry: (entry: string) => Sink | null):
       throw broken(name, error);
     }
   };
-  return { push: (piece) => inWords(piece, false), end: () => inWords(new Uint8Array(0), true) };
+  return {
+    push: (piece) => inParts(piece, (part) => inWords(part, false)),
+    end: () => inWords(new Uint8Array(0), true),
+  };
 }
 
 const BLOCK = 512;
@@ -109,7 +151,7 @@ export function untarred(name: string, onEntry: (entry: string) => Sink | null):
     const own = longName ?? (folder === "" ? "" : `${folder}/`) + ascii(block, 0, 100);
     if (type === "L" || type === "x") {
       // A name that is too long for the header comes as an entry before its own: GNU's, or POSIX's among other things.
-      sink = textSink((text) => {
+      sink = textSink(own, (text) => {
         longName = type === "L" ? text.split("\0")[0] : (text.match(/^\d+ path=(.*)$/m)?.[1] ?? null);
       });
     } else {
@@ -171,11 +213,18 @@ function ascii(block: Uint8Array, from: number, length: number): string {
 }
 
 /** All bytes of a sink as one text. */
-export function textSink(done: (text: string) => void): Sink {
+export function textSink(name: string, done: (text: string) => void): Sink {
   const decoder = new TextDecoder();
   const pieces: string[] = [];
+  let bytes = 0;
   return {
     push(piece) {
+      bytes += piece.length;
+      if (bytes > MOST_TEXT_BYTES) {
+        throw new InputError(
+          `${name} has more than ${MOST_TEXT_BYTES / 1e6} MB of names; is it the list of one data set, or damaged?`,
+        );
+      }
       pieces.push(decoder.decode(piece, { stream: true }));
     },
     end() {
