@@ -83,7 +83,7 @@ def test_a_click_asks_for_the_posterior(example: ThePage, cells: Any) -> None:
 def test_the_posterior_is_the_service_s(example: ThePage, rest: httpx.Client, cells: Any) -> None:
     example.find_cell("drawn-7")
     posterior = example.region("Posterior of drawn-7")
-    expect(posterior).to_contain_text("200 draws with seed 0")
+    expect(posterior).to_contain_text("100 draws with seed 0")
     posterior.get_by_text("As a table").click()
     cell = cells["drawn-7"]
     request = {
@@ -128,7 +128,7 @@ def test_colours_are_explained_and_choose_cells(example: ThePage, cells: Any, tm
     expect(example.plot).to_have_accessible_name(re.compile("coloured by posterior uncertainty"))
     expect(legend).to_contain_text(re.compile(r"\d\.\d"))
     example.colour_by("library")
-    expect(example.plot).to_have_accessible_name(re.compile("coloured by counts of the model's genes"))
+    expect(example.plot).to_have_accessible_name(re.compile("coloured by library size"))
     latents = example.latents(tmp_path)
     expect(legend).to_contain_text(f"to {latents.library.max():,.0f}")
 
