@@ -39,7 +39,7 @@ FIND = """(() => {{
   setTimeout(() => field.form.requestSubmit(), 50);
 }})()"""
 PLOT = "document.querySelector('#see [aria-label*=\" cells, coloured by\"]')"
-TOLD = "[...document.querySelectorAll('#try [role=status]')].find((one) => one.textContent.includes('encoded in'))"
+TOLD = "[...document.querySelectorAll('#try .note')].find((one) => one.textContent.includes('encoded in'))"
 
 
 def is_drawn(how: str) -> str:

@@ -107,9 +107,8 @@ export function floats(answered: Tensor | undefined): Float32Array {
 }
 
 function csr(rows: CsrRows): { indptr: TensorInit; indices: TensorInit; data: TensorInit } {
-  const { indptr, indices } = rows;
-  // Columns of a request may be many: indices in two bytes as long as they fit.
-  const narrow = indices.every((column) => column < 1 << 16);
+  const { indptr, indices, nColumns } = rows;
+  const narrow = nColumns <= 1 << 16;
   return {
     indptr: tensor(Tensor_DType.I32, [indptr.length], indptr),
     indices: narrow
@@ -123,7 +122,8 @@ function csr(rows: CsrRows): { indptr: TensorInit; indices: TensorInit; data: Te
 function counts(data: Float32Array | Float64Array): TensorInit {
   let largest = 0;
   let whole = true;
-  for (const value of data) {
+  for (let at = 0; at < data.length; at++) {
+    const value = data[at];
     if (!(value >= 0 && Math.floor(value) === value)) whole = false;
     else if (value > largest) largest = value;
   }
