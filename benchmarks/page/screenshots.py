@@ -66,6 +66,8 @@ def main() -> None:
             page.use_example()
             save(page.try_it.screenshot(), into / "page-report.png")
             page.encode_all()
+            page.button("UMAP").click()
+            expect(page.plot).to_have_accessible_name(re.compile("UMAP of"))
             page.find_cell(CELL)
             save(in_sight(page), into / "page-light.png")
         with page_of(browser, address, color_scheme="dark", **DESK) as page:
