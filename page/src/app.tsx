@@ -23,9 +23,9 @@ export function App() {
         <Health />
         {isOpen && (
           <nav aria-label="Sections">
-            <a href="#models">Models</a>
             <a href="#try">Try it</a>
             {result.value && <a href="#see">See it</a>}
+            <a href="#models">Models</a>
             <a href="#watch">Watch it</a>
             {token.value === null && <a href="docs">API</a>}
           </nav>

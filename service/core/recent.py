@@ -73,6 +73,9 @@ class Recent:
         """Count the call as in flight."""
         if call.operation in COUNTED:
             with self._lock:
+                # Its cells are to count as waiting in this interval, and not in the one before a pause.
+                if self._clock() >= self._ends_s:
+                    self._turn()
                 self._in_flight += 1
 
     def call_finished(self, call: Call, duration_s: float) -> None:
@@ -110,7 +113,7 @@ class Recent:
     def queue_changed(self, n_cells: int, n_bytes: int) -> None:
         """Keep what the queue holds, and the most that it held."""
         # No lock, and no clock: who tells of the queue holds its lock, and each call changes it several times. A peak
-        # counts for the interval in which the last call or batch ended, unless somebody has looked since.
+        # counts for the interval in which a call last began or ended, or a batch ended, or somebody looked.
         self._queue_cells = n_cells
         if n_cells > self._queue_peak:  # noqa: PLR1730 - the built-in takes twice as long
             self._queue_peak = n_cells

@@ -156,6 +156,17 @@ def test_the_queue_is_told_by_its_peak(recent: Recent, clock: Clock) -> None:
     assert told(recent).intervals.queue_cells_max == (40, 5, 5, 0)
 
 
+def test_a_peak_after_a_pause_is_of_the_interval_of_its_call(recent: Recent, clock: Clock) -> None:
+    end(recent)
+    clock.now_s += 3 * INTERVAL_S
+    call = Call(transport="rest", operation="encode", request_id="r", started_s=clock.now_s)
+    recent.call_started(call)
+    recent.queue_changed(7, 0)
+    recent.queue_changed(0, 0)
+    recent.call_finished(call, 0.001)
+    assert told(recent).intervals.queue_cells_max == (0, 0, 0, 7)
+
+
 def test_times_are_told_by_phase(recent: Recent) -> None:
     end(recent, decode=0.001, queue=0.002, compute=0.003, duration_s=0.01)
     end(recent, decode=0.003, duration_s=0.03)

@@ -20,6 +20,7 @@ export function percent(share: number): string {
 }
 
 export function duration(seconds: number): string {
+  if (seconds < 0.1) return "less than 0.1 s";
   if (seconds < 90) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;

@@ -20,7 +20,7 @@ const chosenColour = signal<string | null>(null);
 
 /** The encoded cells in two dimensions, one cell's posterior, and what can be taken home. */
 export function SeeIt({ result }: { result: Result }) {
-  const { encoded, file, card } = result;
+  const { encoded, file } = result;
   const [projections] = useState(() => new Projections());
   const [cellIds, setCellIds] = useState<string[] | null>(null);
   const [projection, setProjection] = useState<Projection | null>(null);
@@ -34,8 +34,8 @@ export function SeeIt({ result }: { result: Result }) {
 
   useEffect(() => {
     const begin = async () => {
-      setCellIds(await ask((bench) => bench.cellIds()));
-      const { z, nLatent } = await ask((bench) => bench.latent());
+      setCellIds(await ask((bench) => bench.cellIds(encoded.id)));
+      const { z, nLatent } = await ask((bench) => bench.latent(encoded.id));
       setProjection(await projections.pca(z, encoded.nCells, nLatent));
     };
     begin().catch((error) => setProblem(problemOf(error)));
@@ -45,7 +45,7 @@ export function SeeIt({ result }: { result: Result }) {
   useEffect(() => {
     let isWanted = true;
     const look = async () => {
-      const outcome = await outcomeOf((bench) => bench.colouring(colourBy));
+      const outcome = await outcomeOf((bench) => bench.colouring(encoded.id, colourBy));
       if (!isWanted) return;
       if (outcome.ok) return setColouring(outcome.value);
       setProblem(outcome.problem);
@@ -62,7 +62,7 @@ export function SeeIt({ result }: { result: Result }) {
     if (pinned === null) return;
     let isWanted = true;
     const look = async () => {
-      const outcome = await outcomeOf((bench) => bench.posterior(pinned, DRAWS));
+      const outcome = await outcomeOf((bench) => bench.posterior(encoded.id, pinned, DRAWS));
       if (!isWanted) return;
       setProblem(outcome.ok ? null : outcome.problem);
       if (outcome.ok) setPosterior(outcome.value);
@@ -76,7 +76,7 @@ export function SeeIt({ result }: { result: Result }) {
   const project = async (kind: Projection["kind"]) => {
     setProblem(null);
     try {
-      const { z, nLatent } = await ask((bench) => bench.latent());
+      const { z, nLatent } = await ask((bench) => bench.latent(encoded.id));
       if (kind === "PCA") setProjection(await projections.pca(z, encoded.nCells, nLatent));
       else setProjection(await projections.umap(z, encoded.nCells, nLatent, setProgress));
     } catch (error) {
@@ -90,7 +90,8 @@ export function SeeIt({ result }: { result: Result }) {
       <h2 id="see-title">See it</h2>
       {isChanged.value && (
         <p class="note">
-          What is below is of the choices before: {encoded.model}, version {encoded.version}, as it was encoded.
+          What is below is of the model and the choices before: {encoded.model}, version {encoded.version}, as it was
+          encoded.
         </p>
       )}
       {problem && <Trouble problem={problem} />}
@@ -136,7 +137,7 @@ export function SeeIt({ result }: { result: Result }) {
           />
           {posterior && (
             <div class="panel">
-              <PosteriorPanel posterior={posterior} latentDistribution={card.latent_distribution} />
+              <PosteriorPanel posterior={posterior} latentDistribution={encoded.latentDistribution} />
             </div>
           )}
           <Downloads result={result} selected={namesOf(cellIds, selected)} />
@@ -180,11 +181,11 @@ function colourOf(result: Result): string {
 const KINDS_OF_CELLS = /^(cell[ ._-]?types?|cell[ ._-]?labels?|populations?|annotations?|clusters?|leiden|louvain)/i;
 
 /** The column of cell types or clusters, else of the batch, else the first one, else the library size. */
-function firstColour({ encoded, card }: Result): string {
+function firstColour({ encoded }: Result): string {
   const columns = encoded.obs;
   const kind = columns.find((name) => KINDS_OF_CELLS.test(name));
   if (kind) return `obs:${kind}`;
-  const key = card.batch?.key;
+  const key = encoded.batchKey;
   if (key && columns.includes(key)) return `obs:${key}`;
   return columns.length > 0 ? `obs:${columns[0]}` : "library";
 }

@@ -29,14 +29,14 @@ export function Downloads({ result, selected }: { result: Result; selected: stri
         <button
           type="button"
           disabled={doing}
-          onClick={() => offer(`${stem}.latents.csv`, () => ask((bench) => bench.csv()))}
+          onClick={() => offer(`${stem}.latents.csv`, () => ask((bench) => bench.csv(result.encoded.id)))}
         >
           Latents as CSV
         </button>
         <button
           type="button"
           disabled={doing}
-          onClick={() => offer(`${stem}.latents.npz`, () => ask((bench) => bench.npz()))}
+          onClick={() => offer(`${stem}.latents.npz`, () => ask((bench) => bench.npz(result.encoded.id)))}
         >
           Latents as NPZ
         </button>
@@ -85,7 +85,7 @@ function TheSame({
   const all = snippets(made);
   const chosen = all.find((snippet) => snippet.language === language) ?? all[0];
   const request = async () => {
-    const outcome = await outcomeOf((bench) => bench.requestJson());
+    const outcome = await outcomeOf((bench) => bench.requestJson(encoded.id));
     if (!outcome.ok) throw new ServiceError(outcome.problem, false, 0);
     return outcome.value.blob;
   };

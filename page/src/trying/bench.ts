@@ -4,14 +4,13 @@ import { computed, effect, signal, untracked } from "@preact/signals";
 import { proxy, type Remote, wrap } from "comlink";
 import exampleAddress from "../../../examples/cells.h5ad?url";
 import { type Choice, chosenLabel, NO_CHOICE, type Question } from "../planning/contract";
-import { base, models, token } from "../service/connection";
+import { bestOf } from "../planning/fit";
+import { access, base, models, token } from "../service/connection";
 import { type Problem, problemOf, ServiceError } from "../service/problem";
 import type { Card, LabelValue } from "../service/types";
 import type { CellWorker, Encoded, Opened, Outcome, Progress, Report } from "../worker/contract";
 
 const EXAMPLE_NAME = "example-cells.h5ad";
-/** The service's own bound of the share of a model's genes. */
-const LEAST_SHARE = 0.5;
 /** Answers of the service after which the same may succeed. */
 const PASSING = new Set(["unreachable", "overloaded", "unavailable", "deadline", "proxy"]);
 
@@ -19,7 +18,6 @@ const PASSING = new Set(["unreachable", "overloaded", "unavailable", "deadline",
 export interface Result {
   encoded: Encoded;
   file: Opened;
-  card: Card;
   choice: Choice;
 }
 
@@ -28,6 +26,8 @@ export const isReading = signal(false);
 /** What goes on in the worker, for a person; null: nothing. */
 export const busy = signal<string | null>(null);
 export const opened = signal<Opened | null>(null);
+/** Of a file that could not be opened; the one before it stays. */
+export const fileProblem = signal<Problem | null>(null);
 export const problem = signal<Problem | null>(null);
 /** What to do again where that may succeed; null: it would not. */
 export const again = signal<(() => void) | null>(null);
@@ -41,6 +41,8 @@ const modelName = signal<string | null>(null);
 const modelVersion = signal<string | null>(null);
 /** Whether a person has chosen the model: then no file changes it. */
 let isModelChosen = false;
+/** The file for which the model was chosen by itself. */
+let fitted: Opened | null = null;
 
 /** The model that is tried: the chosen one, or the first that is ready. */
 export const model = computed<Card | null>(() => {
@@ -51,13 +53,20 @@ export const version = computed(() => {
   const { versions = [], version: newest = "" } = model.value ?? {};
   return modelVersion.value !== null && versions.includes(modelVersion.value) ? modelVersion.value : newest;
 });
-/** Whether the model, its version or what is chosen is not what the result was made with. */
+/** Whether the model, its version, its artifact or what is chosen is not what the result was made with. */
 export const isChanged = computed(() => {
   if (result.value === null) return false;
   const { encoded, choice: before } = result.value;
-  const isOther = encoded.model !== model.value?.name || encoded.version !== version.value;
-  return isOther || JSON.stringify(before) !== JSON.stringify(choice.value);
+  return isOther(encoded) || JSON.stringify(before) !== JSON.stringify(choice.value);
 });
+
+/** Whether something was made with another model than the present one. */
+function isOther(made: { model: string; version: string; sha256: string }): boolean {
+  const card = model.value;
+  if (made.model !== card?.name || made.version !== version.value) return true;
+  // The list tells the digest of each model's newest version.
+  return made.version === card.version && made.sha256 !== card.sha256;
+}
 
 interface Started {
   bench: Remote<CellWorker>;
@@ -67,6 +76,8 @@ interface Started {
 }
 
 let started: Started | null = null;
+/** What was dropped last, in case that the worker which holds it fails. */
+let files: File[] = [];
 
 /** Start the worker when it is first needed, so that the page itself is there at once. */
 function start(): Started {
@@ -76,12 +87,21 @@ function start(): Started {
       thread.terminate();
       started = null;
       const detail = "A part of this page could not be loaded from the service, or failed.";
-      reject(new ServiceError({ code: "unreachable", detail }, false, 0));
+      const failure: Problem = { code: "unreachable", detail };
+      if (opened.value !== null) lose(failure);
+      reject(new ServiceError(failure, false, 0));
     };
   });
   // Whoever asks something meanwhile is told; nobody may.
   lost.catch(() => {});
   return { bench: wrap<CellWorker>(thread), lost, end: () => thread.terminate() };
+}
+
+/** The worker is gone, and with it the file and what was made of it. */
+function lose(failure: Problem): void {
+  const again = files;
+  clear();
+  end(latest, failure, () => void open(again));
 }
 
 /** Ask the worker, with the caller's present token. */
@@ -110,6 +130,7 @@ let latest = 0;
 /** Open the example cells. */
 export async function openExample(): Promise<void> {
   const task = begin("Fetching the example cells …");
+  isReading.value = true;
   try {
     const answer = await fetch(exampleAddress);
     if (!answer.ok) throw new TypeError(`${answer.status}`);
@@ -117,40 +138,50 @@ export async function openExample(): Promise<void> {
     if (task === latest) await open([file]);
   } catch {
     const detail = "The example cells come from the service, and it does not answer.";
-    end(task, { code: "unreachable", detail }, () => void openExample());
+    await failToOpen(task, { code: "unreachable", detail }, () => void openExample());
   }
 }
 
 /** Open what was dropped, and check it at once; until it can be read, what was there before stays. */
-export async function open(files: File[]): Promise<void> {
+export async function open(given: File[]): Promise<void> {
   const task = begin("Reading the file …");
   isReading.value = true;
-  const outcome = await outcomeOf((bench) => bench.open(files));
-  if (task !== latest) return;
+  const outcome = await outcomeOf((bench) => bench.open(given));
+  if (task !== latest) return drop(outcome.ok ? outcome.value : null);
+  if (!outcome.ok) return failToOpen(task, outcome.problem, () => void open(given));
   isReading.value = false;
-  if (!outcome.ok) return end(task, outcome.problem, () => void open(files));
-  report.value = result.value = null;
-  questions.value = [];
-  choice.value = NO_CHOICE;
+  files = given;
+  clear();
   opened.value = outcome.value;
-  if (!isModelChosen) await chooseFittingModel(task);
-  if (task === latest) await check();
+  await check();
 }
 
-/** Where several models are served: the one that has most of the file's genes and asks for least. */
-async function chooseFittingModel(task: number): Promise<void> {
+/** The file before is still there, and may have been left in the middle of its check. */
+async function failToOpen(task: number, met: Problem, retry: () => void): Promise<void> {
+  if (task !== latest) return;
+  isReading.value = false;
+  if (opened.value === null || PASSING.has(met.code)) return end(task, met, retry);
+  // What begins clears what was told before.
+  const checked = report.value === null ? check() : end(task, null);
+  fileProblem.value = met;
+  await checked;
+}
+
+/** Give up what the worker holds. */
+function drop(held: { id: number } | null): void {
+  if (held !== null && started !== null) void ask((bench) => bench.drop(held.id)).catch(() => {});
+}
+
+/** Where several models are served: the one that suits the file. */
+async function chooseFittingModel(task: number, file: Opened): Promise<void> {
   const ready = (models.value ?? []).filter((card) => card.state === "ready");
-  if (ready.length < 2) return;
   const fits = await Promise.all(
-    ready.map(async (card) => {
-      const fit = await outcomeOf((bench) => bench.fit(card.name, card.version));
-      const { nOpen, share } = fit.ok ? fit.value : { nOpen: Number.POSITIVE_INFINITY, share: 0 };
-      return { name: card.name, nOpen, isCovered: share >= LEAST_SHARE, share };
+    ready.map(async ({ name, version }) => {
+      const fit = await outcomeOf((bench) => bench.fit(file.id, name, version));
+      return { name, ...(fit.ok ? fit.value : { share: 0, nOpen: Number.MAX_SAFE_INTEGER }) };
     }),
   );
-  if (task !== latest) return;
-  fits.sort((a, b) => Number(b.isCovered) - Number(a.isCovered) || a.nOpen - b.nOpen || b.share - a.share);
-  modelName.value = fits[0].name;
+  if (task === latest) modelName.value = bestOf(fits)?.name ?? null;
 }
 
 /** Choose something, and look again at what it makes of the file. */
@@ -185,19 +216,24 @@ export async function chooseModel(name: string, newVersion: string | null = null
 
 /** Ask the service what it makes of the file, as soon as nothing is left to choose. */
 export async function check(): Promise<void> {
-  const card = model.value;
-  if (opened.value === null) return;
+  const file = opened.value;
+  if (file === null) return;
   const task = begin("Comparing the file with the model …");
   report.value = null;
   // Asked again when there is a model.
-  if (card === null) return end(task, null);
-  const [name, number, chosen] = [card.name, version.value, choice.value];
-  const asked = await outcomeOf((bench) => bench.questions(name, number, chosen));
+  if (model.value === null) return end(task, null);
+  if (!isModelChosen && fitted !== file && (models.value?.length ?? 0) > 1) {
+    await chooseFittingModel(task, file);
+    if (task !== latest) return;
+    fitted = file;
+  }
+  const [name, number, chosen] = [model.value.name, version.value, choice.value];
+  const asked = await outcomeOf((bench) => bench.questions(file.id, name, number, chosen));
   if (task !== latest) return;
   if (!asked.ok) return end(task, asked.problem, () => void check());
   questions.value = asked.value;
   if (asked.value.some((question) => question.found === null && answered(question) === "")) return end(task, null);
-  const checked = await outcomeOf((bench) => bench.check(name, number, chosen));
+  const checked = await outcomeOf((bench) => bench.check(file.id, name, number, chosen));
   if (task !== latest) return;
   if (checked.ok) report.value = checked.value;
   end(task, checked.ok ? null : checked.problem, () => void check());
@@ -212,10 +248,13 @@ export async function encode(): Promise<void> {
   const tell = proxy((now: Progress) => {
     if (task === latest) progress.value = now;
   });
-  const [name, number, chosen] = [card.name, version.value, choice.value];
-  const outcome = await outcomeOf((bench) => bench.encode(name, number, chosen, tell));
-  if (task !== latest) return;
-  if (outcome.ok) result.value = { encoded: outcome.value, file, card: { ...card, version: number }, choice: chosen };
+  const [number, chosen] = [version.value, choice.value];
+  const outcome = await outcomeOf((bench) => bench.encode(file.id, card.name, number, chosen, tell));
+  if (task !== latest) return drop(outcome.ok ? outcome.value : null);
+  if (outcome.ok) {
+    drop(result.value?.encoded ?? null);
+    result.value = { encoded: outcome.value, file, choice: chosen };
+  }
   end(task, outcome.ok ? null : outcome.problem, () => void encode());
 }
 
@@ -226,18 +265,27 @@ export function stop(): void {
 /** Give up the file and all that was made of it. */
 export function forget(): void {
   latest++;
+  clear();
   started?.end();
   started = null;
   isReading.value = false;
-  opened.value = report.value = result.value = progress.value = busy.value = problem.value = again.value = null;
+  busy.value = progress.value = problem.value = again.value = null;
+}
+
+/** Show nothing of the file before. */
+function clear(): void {
+  drop(result.value?.encoded ?? null);
+  drop(opened.value);
+  opened.value = report.value = result.value = fileProblem.value = null;
   questions.value = [];
   choice.value = NO_CHOICE;
 }
 
 function begin(doing: string): number {
+  if (progress.value !== null) stop();
   isReading.value = false;
   busy.value = doing;
-  problem.value = again.value = progress.value = null;
+  problem.value = fileProblem.value = again.value = progress.value = null;
   return ++latest;
 }
 
@@ -253,11 +301,20 @@ function labelsAs(value: string): { column: string } | { value: LabelValue } {
   return { value: JSON.parse(value.slice("value:".length)) as LabelValue };
 }
 
-// A file may be there before a model is: while the service loads, or asks for a token.
+const REFUSED = new Set(["unauthenticated", "forbidden"]);
+
+/** Whether the file has to be looked at by itself: nobody asked for it. */
+function isToBeChecked(): boolean {
+  if (opened.value === null || busy.value !== null) return false;
+  // A file may be there before a model is: while the service loads, or asks for a token; which may have run out, too.
+  if (problem.value !== null) return REFUSED.has(problem.value.code);
+  if (report.value === null) return questions.value.length === 0;
+  return isOther(report.value);
+}
+
 effect(() => {
-  const isThere = model.value !== null;
+  const isThere = access.value === "open" && model.value !== null;
   untracked(() => {
-    const isWaiting = opened.value !== null && questions.value.length === 0 && busy.value === null;
-    if (isThere && isWaiting && problem.value === null) void check();
+    if (isThere && isToBeChecked()) void check();
   });
 });

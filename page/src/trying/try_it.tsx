@@ -18,10 +18,11 @@ export function TryIt() {
       <h2 id="try-title">Try it</h2>
       <FileChoice />
       <Telling />
+      {bench.fileProblem.value && <Trouble problem={bench.fileProblem.value} />}
       {opened && (
         <div class="panel">
           <p>
-            <b>{opened.fileName}</b> ({opened.format}): {sizeOf(opened)}.
+            <b>{opened.fileName}</b> ({opened.isSheet ? "table" : opened.format}): {sizeOf(opened)}.
           </p>
           <fieldset class="questions" disabled={isEncoding || bench.isReading.value}>
             <legend class="hidden">What the model needs to know</legend>
@@ -82,7 +83,7 @@ function FileChoice() {
     <div class={over ? "drop over" : "drop"}>
       <p>
         Drop a file anywhere on this page: <b>.h5ad</b>, <b>10x .h5</b>, <b>.h5mu</b>, a matrix-market trio (<b>.zip</b>
-        , <b>.tar.gz</b>, or its three files together) or a <b>.csv</b> of counts.
+        , <b>.tar.gz</b>, or its three files together) or a <b>.csv</b> or <b>.tsv</b> of counts.
       </p>
       <p class="row">
         <label class="button">

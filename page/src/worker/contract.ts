@@ -2,24 +2,19 @@
 
 import type { Notice } from "../encoding/notices";
 import type { Choice, Question } from "../planning/contract";
+import type { Fit } from "../planning/fit";
 import type { Colouring, Posterior } from "../seeing/contract";
 import type { Problem } from "../service/problem";
 
 export interface Opened {
+  /** Under which the worker holds it, until it is dropped. */
+  id: number;
   fileName: string;
   format: string;
   nCells: number;
   nColumns: number;
   /** A table of text whose rows may be cells or genes: a model tells which. */
   isSheet: boolean;
-}
-
-/** How well a model suits a file by itself. */
-export interface Fit {
-  /** Things that a person would have to choose. */
-  nOpen: number;
-  /** Of the model's genes. */
-  share: number;
 }
 
 /** What the service says of the file before it computes: `validate`'s answer in words. */
@@ -34,6 +29,8 @@ export interface Coverage {
 export interface Report {
   model: string;
   version: string;
+  /** Of the artifact. */
+  sha256: string;
   nCells: number;
   /** Cells of the file that the service looked at. */
   nChecked: number;
@@ -53,17 +50,24 @@ export interface Progress {
 
 /** The result as the page needs it; the latents themselves stay in the worker. */
 export interface Encoded {
+  /** Under which the worker holds it, until it is dropped. */
+  id: number;
   model: string;
   version: string;
+  /** Of the artifact. */
+  sha256: string;
   nCells: number;
   nLatent: number;
-  seconds: number;
-  /** Of all cells; the report's are of those that were checked. */
-  warnings: Notice[];
+  latentDistribution: "normal" | "ln";
+  /** Column that the model calls the batch; null: it has none. */
+  batchKey: string | null;
   /** Columns of `obs` to colour by. */
   obs: string[];
   /** How many cells, from the first on, one request by hand may hold. */
   nInRequest: number;
+  /** Of all cells; the report's are of those that were checked. */
+  warnings: Notice[];
+  seconds: number;
 }
 
 export type Outcome<T> = { ok: true; value: T } | { ok: false; problem: Problem };
@@ -72,21 +76,29 @@ export interface CellWorker {
   /** The address of the service and the token; before anything else, and whenever the token changes. */
   connect(base: string, token: string | null): void;
   open(files: File[]): Promise<Outcome<Opened>>;
-  fit(model: string, version: string): Promise<Outcome<Fit>>;
+  /** Give up a file or a result. The page does so with each that it no longer shows, or never came to show. */
+  drop(id: number): void;
+  fit(file: number, model: string, version: string): Promise<Outcome<Fit>>;
   /** Which things a person may choose for this model, given what they chose already. */
-  questions(model: string, version: string, choice: Choice): Promise<Outcome<Question[]>>;
-  check(model: string, version: string, choice: Choice): Promise<Outcome<Report>>;
-  encode(model: string, version: string, choice: Choice, progress: (now: Progress) => void): Promise<Outcome<Encoded>>;
+  questions(file: number, model: string, version: string, choice: Choice): Promise<Outcome<Question[]>>;
+  check(file: number, model: string, version: string, choice: Choice): Promise<Outcome<Report>>;
+  encode(
+    file: number,
+    model: string,
+    version: string,
+    choice: Choice,
+    progress: (now: Progress) => void,
+  ): Promise<Outcome<Encoded>>;
   /** Stop encoding; `encode` then ends with `stopped`. */
   stop(): void;
-  cellIds(): Promise<string[]>;
+  cellIds(result: number): Promise<string[]>;
   /** `obs:NAME`, `library`, `uncertainty`. */
-  colouring(name: string): Promise<Outcome<Colouring>>;
+  colouring(result: number, name: string): Promise<Outcome<Colouring>>;
   /** The latent representation, [cells x dimensions], for projections: a copy. */
-  latent(): Promise<{ z: Float32Array; nLatent: number }>;
-  posterior(cell: number, nSamples: number): Promise<Outcome<Posterior>>;
-  csv(): Promise<Blob>;
-  npz(): Promise<Blob>;
+  latent(result: number): Promise<{ z: Float32Array; nLatent: number }>;
+  posterior(result: number, cell: number, nSamples: number): Promise<Outcome<Posterior>>;
+  csv(result: number): Promise<Blob>;
+  npz(result: number): Promise<Blob>;
   /** The body of the request for the cells (all of them, or the first ones that one request may hold), as JSON. */
-  requestJson(): Promise<Outcome<{ blob: Blob; nCells: number }>>;
+  requestJson(result: number): Promise<Outcome<{ blob: Blob; nCells: number }>>;
 }

@@ -10,6 +10,7 @@ function reportOf(genes: Coverage, proteins: Coverage, warnings: Report["warning
   return {
     model: "pbmc",
     version: "1",
+    sha256: "",
     nCells: 3,
     nChecked: 3,
     counts: "X",
