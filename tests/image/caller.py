@@ -60,7 +60,7 @@ def main() -> None:
     """Call once of each kind, or again and again until the server drains and a little further."""
     probes = {path: get(8002, f"/{path}") for path in ("livez", "readyz", "startupz", "metrics")}
     means, printed = encode_rest(), encode_grpc()
-    seen = {"probes": probes, "means": means, "grpc": printed, "calls": 0, "while_draining": 0}
+    seen = {"probes": probes, "page": get(8000, "/"), "means": means, "grpc": printed, "calls": 0, "while_draining": 0}
     if sys.argv[1:] == ["until-draining"]:
         print("calling", flush=True)
         for _ in range(MOST_CALLS):

@@ -46,6 +46,7 @@ def called(container: Container) -> dict[str, Any]:
 def test_it_answers_rest_and_grpc_and_the_probes(container: Container) -> None:
     seen = called(container)
     assert seen["probes"] == {"livez": 200, "readyz": 200, "startupz": 200, "metrics": 200}
+    assert seen["page"] == 200
     assert len(seen["means"]) == len(seen["grpc"].splitlines()) == 5
 
 

@@ -1,6 +1,6 @@
 /** The worker: it holds the file and the latents, so that the page's own thread only draws. */
 
-import { expose } from "comlink";
+import { expose, type Remote, releaseProxy } from "comlink";
 import { Notices } from "../encoding/notices";
 import { encodeAll } from "../encoding/run";
 import type { Question } from "../planning/contract";
@@ -93,7 +93,7 @@ const worker: CellWorker = {
     const stopping = new AbortController();
     running = stopping;
     const { signal } = stopping;
-    return outcome(async (): Promise<Encoded> => {
+    const encoded = outcome(async (): Promise<Encoded> => {
       const found = await card(model, version, signal);
       const { sha256 } = found;
       const made = plan(held.study(file), found, choice);
@@ -118,6 +118,8 @@ const worker: CellWorker = {
         seconds,
       };
     });
+    // It comes through a channel of its own, which nobody else closes.
+    return encoded.finally(() => (progress as Remote<typeof progress>)[releaseProxy]());
   },
 
   stop() {
