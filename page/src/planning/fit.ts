@@ -2,6 +2,7 @@
 
 import type { Study } from "../reading/contract";
 import { type ModelCard, NO_CHOICE } from "./contract";
+import { mostKnown } from "./genes";
 import { questions } from "./plan";
 import { turnedToFit } from "./turned";
 
@@ -14,13 +15,10 @@ export interface Fit {
 
 export function fitOf(study: Study, card: ModelCard): Fit {
   const { genes: table } = turnedToFit(study, card);
-  const known = new Set(card.genes);
-  const shares = table.layers.slice(0, 1).flatMap((layer) => {
-    const namings = [table.varNames(layer), ...table.varColumns(layer).map((name) => table.varColumn(layer, name))];
-    return namings.map((names) => new Set(names.filter((name) => known.has(name))).size / Math.max(1, known.size));
-  });
+  const [layer] = table.layers;
+  const nKnown = layer === undefined ? 0 : mostKnown(table, layer, card);
   const nOpen = questions(study, card, NO_CHOICE).filter((question) => question.found === null).length;
-  return { share: Math.max(0, ...shares), nOpen };
+  return { share: nKnown / Math.max(1, new Set(card.genes).size), nOpen };
 }
 
 /** The best of several models: the one with most of the file's genes, to a twentieth; of those the one that asks least. */

@@ -59,6 +59,12 @@ function namings(table: Table, layer: string, card: ModelCard, positions: number
     });
 }
 
+/** How many of the model's genes the columns of a layer are, by the names that know most of them. */
+export function mostKnown(table: Table, layer: string, card: ModelCard): number {
+  const found = namings(table, layer, card, genePositions(table, layer, card));
+  return found.reduce((most, { nKnown }) => Math.max(most, nKnown), 0);
+}
+
 /** The names that are taken by themselves: those of the file, or where it has several, those that fit best. */
 function takenNaming(found: Naming[], chosen: string | null, table: Table): Naming {
   if (chosen !== null) {

@@ -32,7 +32,7 @@ export function askedFields(card: ModelCard): { batch: Asked | null; covariates:
 }
 
 /** Equal for the labels that the service takes for one: 1 and 1.0, but neither "1" nor true. */
-export function sameLabel(label: LabelValue): string {
+function sameLabel(label: LabelValue): string {
   return `${typeof label}:${label}`;
 }
 

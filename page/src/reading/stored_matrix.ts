@@ -9,7 +9,7 @@ const ENTRIES_AT_ONCE = 1 << 20;
 const MOST_EXACT = 1 << 24;
 
 /** Integers that floats of 32 bits hold become those; nothing is rounded. */
-export function asFloats(values: ArrayLike<number>): Float32Array | Float64Array {
+function asFloats(values: ArrayLike<number>): Float32Array | Float64Array {
   if (values instanceof Float32Array || values instanceof Float64Array) {
     return values instanceof Float64Array && fits(values) ? new Float32Array(values) : values;
   }

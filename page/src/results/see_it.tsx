@@ -32,11 +32,16 @@ export function SeeIt({ result }: { result: Result }) {
   const [posterior, setPosterior] = useState<Posterior | null>(null);
   const [problem, setProblem] = useState<Problem | null>(null);
 
+  const projected = async (kind: Projection["kind"]) => {
+    const { z, nLatent } = await ask((bench) => bench.latent(encoded.id));
+    if (kind === "PCA") return projections.pca(z, encoded.nCells, nLatent);
+    return projections.umap(z, encoded.nCells, nLatent, setProgress);
+  };
+
   useEffect(() => {
     const begin = async () => {
       setCellIds(await ask((bench) => bench.cellIds(encoded.id)));
-      const { z, nLatent } = await ask((bench) => bench.latent(encoded.id));
-      setProjection(await projections.pca(z, encoded.nCells, nLatent));
+      setProjection(await projected("PCA"));
     };
     begin().catch((error) => setProblem(problemOf(error)));
     return () => projections.stop();
@@ -76,9 +81,7 @@ export function SeeIt({ result }: { result: Result }) {
   const project = async (kind: Projection["kind"]) => {
     setProblem(null);
     try {
-      const { z, nLatent } = await ask((bench) => bench.latent(encoded.id));
-      if (kind === "PCA") setProjection(await projections.pca(z, encoded.nCells, nLatent));
-      else setProjection(await projections.umap(z, encoded.nCells, nLatent, setProgress));
+      setProjection(await projected(kind));
     } catch (error) {
       if (!(error instanceof StoppedError)) setProblem({ code: "picture", detail: (error as Error).message });
     }

@@ -24,17 +24,27 @@ export interface Brush {
   unselectedOpacity: number;
 }
 
-/** How large and how dense points look good: smaller with more of them, larger the closer one looks. */
-export function brushFor(count: number, zoom: number, pixelRatio: number): { radius: number; opacity: number } {
+/** How points look good: smaller with more of them, larger the closer one looks. */
+export function brushFor(count: number, zoom: number, pixelRatio: number, dark: boolean): Brush {
   const closer = Math.max(1, zoom);
   const radius = Math.min(7, Math.min(5, Math.max(1.1, 12 * Math.max(1, count) ** -0.2)) * closer ** 0.35);
   const opacity = 0.9 - 0.14 * (Math.log10(Math.max(1, count)) - 3) + 0.08 * Math.log2(closer);
-  return { radius: radius * pixelRatio, opacity: Math.min(0.92, Math.max(0.5, opacity)) };
+  return {
+    radius: radius * pixelRatio,
+    opacity: Math.min(0.92, Math.max(0.5, opacity)),
+    unselected: paleOf(dark),
+    unselectedOpacity: UNSELECTED_OPACITY,
+  };
 }
 
 /** Of cells that are not selected where others are: on light and on dark paper. */
-export const UNSELECTED = { light: packed(0xb9c0c7), dark: packed(0x4a525b) };
-export const UNSELECTED_OPACITY = 0.35;
+const UNSELECTED = { light: packed(0xb9c0c7), dark: packed(0x4a525b) };
+const UNSELECTED_OPACITY = 0.35;
+
+/** The colour of cells that are not selected, by the paper. */
+export function paleOf(dark: boolean): number {
+  return dark ? UNSELECTED.dark : UNSELECTED.light;
+}
 
 /** Where in a pixel a disc's middle may lie, in each direction. */
 const PHASES = 4;

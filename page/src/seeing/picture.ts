@@ -4,7 +4,7 @@ import { drawAxes, FONT } from "./axes";
 import { boundsOf, type Camera, fitted } from "./camera";
 import { type Colours, coloursOf } from "./colours";
 import type { Colouring, Projection } from "./contract";
-import { brushFor, paint, UNSELECTED, UNSELECTED_OPACITY } from "./painter";
+import { brushFor, paint } from "./painter";
 import { COLUMN, drawLines, drawScale, layoutOf, linesOf } from "./picture_legend";
 import { shuffled } from "./random";
 import { countOf } from "./selection";
@@ -17,8 +17,8 @@ export interface PictureOf {
   colouring: Colouring;
   selected: Uint8Array | null;
   theme: Theme;
-  /** The part that is seen, in pixels of `width` by `height`; left out, all of it. */
-  camera?: Camera;
+  /** The part that is seen, in pixels of `width` by `height`. */
+  camera: Camera;
   /** Of the plot itself, in CSS pixels. */
   width: number;
   height: number;
@@ -64,18 +64,13 @@ export async function toPng(picture: PictureOf): Promise<Blob> {
 }
 
 function drawPoints(context: CanvasRenderingContext2D, picture: PictureOf, colours: Colours): void {
-  const { projection, selected, theme } = picture;
+  const { projection, selected, theme, camera } = picture;
   const [width, height] = [Math.round(picture.width * TWICE), Math.round(picture.height * TWICE)];
   const bounds = boundsOf(projection.points);
   const whole = fitted(bounds, picture.width, picture.height, MARGIN);
-  const camera = picture.camera ?? whole;
   const image = context.createImageData(width, height);
   const order = shuffled(projection.points.length / 2, 1);
-  const brush = {
-    ...brushFor(bounds.count, camera.scale / whole.scale, TWICE),
-    unselected: theme.dark ? UNSELECTED.dark : UNSELECTED.light,
-    unselectedOpacity: UNSELECTED_OPACITY,
-  };
+  const brush = brushFor(bounds.count, camera.scale / whole.scale, TWICE, theme.dark);
   const scene = { points: projection.points, colours: colours.colours, order, selected };
   const seen = { ...camera, scale: camera.scale * TWICE };
   paint(new Uint32Array(image.data.buffer), width, height, scene, seen, brush, theme.paperPixel);

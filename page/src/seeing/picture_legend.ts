@@ -2,7 +2,7 @@
 
 import { FONT } from "./axes";
 import { type CategoryColours, inWords, type NumberColours } from "./colours";
-import { UNSELECTED } from "./painter";
+import { paleOf } from "./painter";
 import { css } from "./palette";
 import type { Theme } from "./theme";
 
@@ -41,10 +41,6 @@ export function linesOf({ entries }: CategoryColours, unselected: number | null,
 
 function paleText(unselected: number): string {
   return `pale: not selected (${written(unselected)})`;
-}
-
-function paleOf(dark: boolean): number {
-  return dark ? UNSELECTED.dark : UNSELECTED.light;
 }
 
 function written(count: number): string {

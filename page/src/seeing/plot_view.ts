@@ -4,7 +4,7 @@ import { drawAxes } from "./axes";
 import { type Bounds, boundsOf, type Camera, fitted, panned, toPixel, toPlane, zoomed } from "./camera";
 import type { Projection } from "./contract";
 import { Nearest } from "./nearest";
-import { brushFor, paint, UNSELECTED, UNSELECTED_OPACITY } from "./painter";
+import { brushFor, paint } from "./painter";
 import { shuffled } from "./random";
 import type { Corner } from "./selection";
 import { type Theme, themeOf } from "./theme";
@@ -182,11 +182,7 @@ export class PlotView {
 
   /** How points look at the present zoom. */
   private brush(ratio: number) {
-    return {
-      ...brushFor(this.bounds.count, this.camera.scale / this.whole.scale, ratio),
-      unselected: this.theme?.dark ? UNSELECTED.dark : UNSELECTED.light,
-      unselectedOpacity: UNSELECTED_OPACITY,
-    };
+    return brushFor(this.bounds.count, this.camera.scale / this.whole.scale, ratio, this.theme?.dark ?? false);
   }
 
   private drawMarks(): void {

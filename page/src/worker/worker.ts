@@ -152,8 +152,7 @@ const worker: CellWorker = {
   posterior(result, cell, nSamples) {
     return outcome(async (): Promise<Posterior> => {
       const { plan: made, latents, sha256, ids } = held.result(result);
-      const asked = nSamples > 0 ? { nSamples, seed: SEED } : {};
-      const body = requestBytes(encodeRequest(made, cell, cell + 1, asked));
+      const body = requestBytes(encodeRequest(made, cell, cell + 1, { nSamples, seed: SEED }));
       const path = `${modelPath(latents.model, latents.version)}/encode`;
       const answer = encodeResponse(await service.post(path, body));
       await sameModel(latents.model, latents.version, sha256);
@@ -162,7 +161,7 @@ const worker: CellWorker = {
         cellId: ids[cell],
         mean: floats(answer.qz?.mean),
         variance: floats(answer.qz?.variance),
-        samples: nSamples > 0 ? floats(answer.samples?.untranLatent?.z) : new Float32Array(0),
+        samples: floats(answer.samples?.untranLatent?.z),
         seed: Number(SEED),
       };
     });

@@ -90,15 +90,15 @@ test("blending is exact at its ends and stays opaque", () => {
 });
 
 test("points become smaller and fainter with their number, larger and denser when looked at closely", () => {
-  const few = brushFor(100, 1, 1);
-  const many = brushFor(100000, 1, 1);
-  const near = brushFor(100000, 20, 1);
+  const few = brushFor(100, 1, 1, false);
+  const many = brushFor(100000, 1, 1, false);
+  const near = brushFor(100000, 20, 1, false);
   expect(many.radius).toBeLessThan(few.radius);
   expect(many.opacity).toBeLessThan(few.opacity);
   expect(near.radius).toBeGreaterThan(many.radius);
   expect(near.opacity).toBeGreaterThan(many.opacity);
-  expect(brushFor(100, 1, 2).radius).toBe(2 * few.radius);
-  for (const count of [0, 1, 1e7]) expect(brushFor(count, 1, 1).radius).toBeGreaterThan(1);
+  expect(brushFor(100, 1, 2, false).radius).toBe(2 * few.radius);
+  for (const count of [0, 1, 1e7]) expect(brushFor(count, 1, 1, false).radius).toBeGreaterThan(1);
 });
 
 test("the order of drawing is a fixed permutation that does not follow the file's", () => {
